@@ -1,0 +1,290 @@
+// Package v1alpha1 holds the manifest of Haldane: one object, in a file for the
+// local daemon and in a cluster. The comments on the fields are the user's
+// documentation; the schema and the reference page are generated from them.
+// It holds types only: defaults and rules are in internal/manifest.
+//
+// +kubebuilder:object:generate=true
+// +groupName=haldane.dev
+package v1alpha1
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+)
+
+// Release says which workload should serve behind which traffic, and how a new
+// version of it comes to serve.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+type Release struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	Spec   ReleaseSpec   `json:"spec"`
+	Status ReleaseStatus `json:"status,omitempty"`
+}
+
+// ReleaseList is a list of releases.
+//
+// +kubebuilder:object:root=true
+type ReleaseList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []Release `json:"items"`
+}
+
+// ReleaseSpec is what the user declares.
+type ReleaseSpec struct {
+	// Version is a name for the workload below, such as v2 or a commit. It is
+	// part of the version: changing it alone starts a run (for example when the
+	// program behind the same command was rebuilt). Default: a hash of the workload.
+	// +kubebuilder:validation:MaxLength=63
+	// +optional
+	Version string `json:"version,omitempty"`
+	// Workload is what runs. Changing it starts a run.
+	Workload WorkloadSpec `json:"workload"`
+	// Traffic says what splits the requests between versions.
+	Traffic TrafficSpec `json:"traffic"`
+	// Strategy says how a new version comes to serve. Default: canary in steps
+	// of 5, 10 and 50 %.
+	// +optional
+	Strategy *StrategySpec `json:"strategy,omitempty"`
+	// Analysis says what is compared and how sure a decision must be. Default:
+	// errors and latency.
+	// +optional
+	Analysis *AnalysisSpec `json:"analysis,omitempty"`
+}
+
+// WorkloadSpec is the template of a version: exactly one of process, endpoints
+// and deployment.
+type WorkloadSpec struct {
+	// Process is a program on this machine that Haldane starts and supervises.
+	// +optional
+	Process *ProcessSpec `json:"process,omitempty"`
+	// Endpoints are instances that already run elsewhere.
+	// +optional
+	Endpoints *EndpointsSpec `json:"endpoints,omitempty"`
+	// Deployment is a Kubernetes Deployment in the namespace of the release.
+	// +optional
+	Deployment *DeploymentSpec `json:"deployment,omitempty"`
+	// Rewrite changes each request on its way to this version, so that a model
+	// name, an adapter or a prompt can be the version while one server runs.
+	// +optional
+	Rewrite *RewriteSpec `json:"rewrite,omitempty"`
+	// WarmUp sends requests to every new instance before it counts as ready.
+	// +optional
+	WarmUp *WarmUpSpec `json:"warmUp,omitempty"`
+}
+
+// ProcessSpec is a program on this machine.
+type ProcessSpec struct {
+	// Command is the program and its arguments; no shell is involved. {port}
+	// stands for the instance's port.
+	// +kubebuilder:validation:MinItems=1
+	Command []string `json:"command"`
+	// Dir is the working directory, relative to the manifest's. Default: the manifest's.
+	// +optional
+	Dir string `json:"dir,omitempty"`
+	// Env is added to a small inherited environment (PATH, HOME, LANG, TZ, TMPDIR).
+	// A value may be "env:NAME" or "file:/path", read when an instance starts,
+	// so that no secret stands here; "text:..." takes anything literally.
+	// +optional
+	Env map[string]string `json:"env,omitempty"`
+	// Replicas is the number of instances that serve all of the traffic. Default: 1.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=100
+	// +optional
+	Replicas *int32 `json:"replicas,omitempty"`
+	// PortEnv names the environment variable that tells an instance which
+	// loopback port to listen on. Default: PORT.
+	// +optional
+	PortEnv string `json:"portEnv,omitempty"`
+	// Ready says when an instance is ready. Default: when its port answers.
+	// +optional
+	Ready *ProbeSpec `json:"ready,omitempty"`
+	// Drain is the longest time an instance may take to finish its requests. Default: 30s.
+	// +optional
+	Drain *metav1.Duration `json:"drain,omitempty"`
+	// Protocol that instances speak: http (HTTP/1.1) or h2c (HTTP/2 without TLS, gRPC). Default: http.
+	// +kubebuilder:validation:Enum=http;h2c
+	// +optional
+	Protocol string `json:"protocol,omitempty"`
+}
+
+// EndpointsSpec are instances that already run elsewhere.
+type EndpointsSpec struct {
+	// Addresses of the instances: host:port, or a URL with http, https or h2c.
+	// +kubebuilder:validation:MinItems=1
+	Addresses []string `json:"addresses"`
+	// Ready says when an instance is ready. Default: when its port answers.
+	// +optional
+	Ready *ProbeSpec `json:"ready,omitempty"`
+	// Drain is the longest time requests may take to finish. Default: 30s.
+	// +optional
+	Drain *metav1.Duration `json:"drain,omitempty"`
+}
+
+// DeploymentSpec names a Kubernetes Deployment.
+type DeploymentSpec struct {
+	// Name of the Deployment, in the namespace of the release.
+	// +kubebuilder:validation:MinLength=1
+	Name string `json:"name"`
+}
+
+// ProbeSpec says when an instance is ready.
+type ProbeSpec struct {
+	// HTTP is a path that answers 200 to 399 when the instance is ready.
+	// +optional
+	HTTP string `json:"http,omitempty"`
+	// Interval between two probes. Default: 250ms while starting and 2s after.
+	// +optional
+	Interval *metav1.Duration `json:"interval,omitempty"`
+	// Timeout of one probe. Default: 1s.
+	// +optional
+	Timeout *metav1.Duration `json:"timeout,omitempty"`
+	// Deadline from the start of an instance to its first readiness. Default: 60s.
+	// +optional
+	Deadline *metav1.Duration `json:"deadline,omitempty"`
+}
+
+// WarmUpSpec are requests to a new instance.
+type WarmUpSpec struct {
+	// Requests is how many. Default: 1.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=10000
+	// +optional
+	Requests *int32 `json:"requests,omitempty"`
+	// Path that is asked.
+	Path string `json:"path"`
+}
+
+// RewriteSpec changes requests.
+type RewriteSpec struct {
+	// PathPrefix is put before the path.
+	// +optional
+	PathPrefix string `json:"pathPrefix,omitempty"`
+	// SetHeaders are set, whatever the client sent.
+	// +optional
+	SetHeaders map[string]string `json:"setHeaders,omitempty"`
+	// RemoveHeaders are taken away.
+	// +optional
+	RemoveHeaders []string `json:"removeHeaders,omitempty"`
+	// SetJSON sets fields of a JSON request body, by dotted path: {"model": "llama-b"}.
+	// +optional
+	SetJSON map[string]JSONValue `json:"setJSON,omitempty"`
+}
+
+// TrafficSpec says what splits the requests: exactly one field.
+type TrafficSpec struct {
+	// Embedded is Haldane's own proxy.
+	// +optional
+	Embedded *EmbeddedSpec `json:"embedded,omitempty"`
+}
+
+// EmbeddedSpec is Haldane's own proxy.
+type EmbeddedSpec struct {
+	// Listen is the address that users connect to, such as 127.0.0.1:8080.
+	Listen string `json:"listen"`
+	// TLS serves HTTPS and HTTP/2 on that address.
+	// +optional
+	TLS *TLSSpec `json:"tls,omitempty"`
+	// Sticky keeps a user with one version. Default: every request is assigned by itself.
+	// +optional
+	Sticky *StickySpec `json:"sticky,omitempty"`
+	// TestHeader lets a client ask for a version by role (canary, stable) or by
+	// name with this header. Default: off, since anybody could use it.
+	// +optional
+	TestHeader string `json:"testHeader,omitempty"`
+	// Shield answers a request by stable when the canary failed before its first
+	// byte was sent; the failure still counts against the canary.
+	// +optional
+	Shield *ShieldSpec `json:"shield,omitempty"`
+	// Timeouts of the proxy.
+	// +optional
+	Timeouts *TimeoutsSpec `json:"timeouts,omitempty"`
+}
+
+// TLSSpec names a certificate.
+type TLSSpec struct {
+	// CertFile is a PEM file with the certificate chain, read again when it changes.
+	CertFile string `json:"certFile"`
+	// KeyFile is a PEM file with its key.
+	KeyFile string `json:"keyFile"`
+}
+
+// StickySpec says how a user is recognised: exactly one way.
+type StickySpec struct {
+	// Cookie is the name of a cookie that the proxy sets. It holds a random key, never a version.
+	// +optional
+	Cookie string `json:"cookie,omitempty"`
+	// TTL of the cookie. Default: 720h.
+	// +optional
+	TTL *metav1.Duration `json:"ttl,omitempty"`
+	// Header whose value is the user.
+	// +optional
+	Header string `json:"header,omitempty"`
+	// JWT is a claim of the bearer token whose value is the user.
+	// +optional
+	JWT string `json:"jwt,omitempty"`
+	// Client uses the address that the connection comes from.
+	// +optional
+	Client bool `json:"client,omitempty"`
+}
+
+// ShieldSpec is the second try by stable.
+type ShieldSpec struct {
+	// Enabled switches it. Default: true for idempotent methods (GET, HEAD,
+	// OPTIONS, TRACE, PUT, DELETE).
+	// +optional
+	Enabled *bool `json:"enabled,omitempty"`
+	// Methods that may be tried twice. Adding POST or PATCH is your word that
+	// doing them twice is harmless.
+	// +optional
+	Methods []string `json:"methods,omitempty"`
+	// MaxBody is the largest request body kept for the second try, in bytes. Default: 65536.
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=16777216
+	// +optional
+	MaxBody *int64 `json:"maxBody,omitempty"`
+}
+
+// TimeoutsSpec are the proxy's timeouts.
+type TimeoutsSpec struct {
+	// Header until a client's request header is complete. Default: 10s.
+	// +optional
+	Header *metav1.Duration `json:"header,omitempty"`
+	// Idle of a client connection between two requests. Default: 2m.
+	// +optional
+	Idle *metav1.Duration `json:"idle,omitempty"`
+	// Response until a version's response header; its end counts as an error of
+	// the version. Default: 60s.
+	// +optional
+	Response *metav1.Duration `json:"response,omitempty"`
+}
+
+// JSONValue is any JSON value.
+//
+// +kubebuilder:pruning:PreserveUnknownFields
+// +kubebuilder:validation:Schemaless
+type JSONValue struct {
+	Raw []byte `json:"-"`
+}
+
+// MarshalJSON writes the value as it was read.
+func (v JSONValue) MarshalJSON() ([]byte, error) {
+	if v.Raw == nil {
+		return []byte("null"), nil
+	}
+	return v.Raw, nil
+}
+
+// UnmarshalJSON keeps the value as it is.
+func (v *JSONValue) UnmarshalJSON(b []byte) error {
+	v.Raw = append(v.Raw[:0:0], b...)
+	return nil
+}
+
+// Percent is a share: a whole number of percent (5), or text with a percent
+// sign ("0.5%"), at a resolution of 0.01 %.
+type Percent = intstr.IntOrString

@@ -1,0 +1,24 @@
+package v1alpha1
+
+import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+// Run is one attempt to move a release to another version, in the history.
+//
+// +kubebuilder:object:root=true
+type Run struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	// Release that the run belongs to.
+	Release string    `json:"release"`
+	Status  RunStatus `json:"status"`
+}
+
+// RunList is a list of runs.
+//
+// +kubebuilder:object:root=true
+type RunList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []Run `json:"items"`
+}

@@ -1,0 +1,292 @@
+package v1alpha1
+
+import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+// StrategySpec says how a new version comes to serve: exactly one of canary,
+// blueGreen, ab, rolling and shadow.
+type StrategySpec struct {
+	// Canary sends a growing share of the traffic to the new version.
+	// +optional
+	Canary *CanarySpec `json:"canary,omitempty"`
+	// BlueGreen starts the new version in full and switches all of the traffic at once.
+	// +optional
+	BlueGreen *BlueGreenSpec `json:"blueGreen,omitempty"`
+	// AB gives the new version to some users and keeps both until a winner is proven or time is up.
+	// +optional
+	AB *ABSpec `json:"ab,omitempty"`
+	// Rolling replaces instances in batches; the traffic follows the instances.
+	// +optional
+	Rolling *RollingSpec `json:"rolling,omitempty"`
+	// Shadow copies requests to the new version and compares; no user sees its answers.
+	// +optional
+	Shadow *ShadowSpec `json:"shadow,omitempty"`
+	// Bake keeps the old version ready after all of the traffic moved: the time
+	// in which a way back is instant. Default: 30s.
+	// +optional
+	Bake *metav1.Duration `json:"bake,omitempty"`
+	// StepDeadline is the longest time in one step. Default: 1h.
+	// +optional
+	StepDeadline *metav1.Duration `json:"stepDeadline,omitempty"`
+	// OnInconclusive is what happens at that deadline: pause waits for a
+	// person, rollback takes the traffic away. Default: pause.
+	// +kubebuilder:validation:Enum=pause;rollback
+	// +optional
+	OnInconclusive string `json:"onInconclusive,omitempty"`
+	// ReadyDeadline is the longest time for the new version's instances to get
+	// ready before the run is rolled back. Default: 2m.
+	// +optional
+	ReadyDeadline *metav1.Duration `json:"readyDeadline,omitempty"`
+}
+
+// CanarySpec is a list of steps; all of the traffic follows after the last.
+type CanarySpec struct {
+	// Steps of the plan. Default: 5, 10 and 50 %.
+	// +kubebuilder:validation:MaxItems=50
+	// +optional
+	Steps []StepSpec `json:"steps,omitempty"`
+}
+
+// StepSpec is one stage of a run.
+type StepSpec struct {
+	// Name for people.
+	// +optional
+	Name string `json:"name,omitempty"`
+	// Weight is the new version's share of the traffic.
+	Weight Percent `json:"weight"`
+	// Mirror is the share of stable's requests that is copied to the new version.
+	// +optional
+	Mirror *Percent `json:"mirror,omitempty"`
+	// Matches are requests that always go to the new version in this step.
+	// +optional
+	Matches []MatchSpec `json:"matches,omitempty"`
+	// Hold is the shortest time in the step. Default: 0s, as soon as the evidence allows.
+	// +optional
+	Hold *metav1.Duration `json:"hold,omitempty"`
+	// MinRequests is how many requests the new version must have answered in the
+	// step. Default: analysis.minRequests.
+	// +kubebuilder:validation:Minimum=0
+	// +optional
+	MinRequests *int64 `json:"minRequests,omitempty"`
+	// Require is the verdict that the next step needs: none, noHarm (there is
+	// evidence and none of harm) or proven (every required metric is proven to
+	// be within its margin). Default: noHarm, and proven at the last step.
+	// +kubebuilder:validation:Enum=none;noHarm;proven
+	// +optional
+	Require string `json:"require,omitempty"`
+	// Gates that must say yes before the step is left.
+	// +optional
+	Gates []GateSpec `json:"gates,omitempty"`
+	// Capacity is the share of the instances that the new version runs in this
+	// step. Default: the weight, rounded up.
+	// +optional
+	Capacity *Percent `json:"capacity,omitempty"`
+	// Deadline of this step in place of strategy.stepDeadline.
+	// +optional
+	Deadline *metav1.Duration `json:"deadline,omitempty"`
+}
+
+// BlueGreenSpec switches all of the traffic at once.
+type BlueGreenSpec struct {
+	// Preview are requests that see the new version before the switch.
+	// +optional
+	Preview *MatchSpec `json:"preview,omitempty"`
+	// Gates that must say yes before the switch.
+	// +optional
+	Gates []GateSpec `json:"gates,omitempty"`
+	// Hold is the shortest time before the switch.
+	// +optional
+	Hold *metav1.Duration `json:"hold,omitempty"`
+	// Require is the verdict needed before the switch, from the preview's
+	// requests. Default: none.
+	// +kubebuilder:validation:Enum=none;noHarm;proven
+	// +optional
+	Require string `json:"require,omitempty"`
+}
+
+// ABSpec keeps two versions side by side.
+type ABSpec struct {
+	// Matches are users who get the new version.
+	// +optional
+	Matches []MatchSpec `json:"matches,omitempty"`
+	// Share of all users who get the new version. Default: 50, or 0 with matches.
+	// +optional
+	Share *Percent `json:"share,omitempty"`
+	// Hold is the shortest time of the comparison.
+	// +optional
+	Hold *metav1.Duration `json:"hold,omitempty"`
+	// Require is the verdict needed for the new version to win. Default: proven.
+	// +kubebuilder:validation:Enum=none;noHarm;proven
+	// +optional
+	Require string `json:"require,omitempty"`
+}
+
+// RollingSpec replaces instances in batches.
+type RollingSpec struct {
+	// Batches is their number. Default: 4.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=50
+	// +optional
+	Batches *int32 `json:"batches,omitempty"`
+	// Hold is the shortest time in each batch.
+	// +optional
+	Hold *metav1.Duration `json:"hold,omitempty"`
+}
+
+// ShadowSpec compares answers that no user sees.
+type ShadowSpec struct {
+	// Share of requests that is copied. Default: 10.
+	// +optional
+	Share *Percent `json:"share,omitempty"`
+	// Hold is the shortest time of the comparison. Default: 1m.
+	// +optional
+	Hold *metav1.Duration `json:"hold,omitempty"`
+	// Require is the verdict needed before the switch. Default: noHarm.
+	// +kubebuilder:validation:Enum=none;noHarm;proven
+	// +optional
+	Require string `json:"require,omitempty"`
+	// Gates that must say yes before the switch. Default: one for a person.
+	// +optional
+	Gates []GateSpec `json:"gates,omitempty"`
+}
+
+// MatchSpec selects requests: all of its conditions must hold.
+type MatchSpec struct {
+	// Headers that must match.
+	// +kubebuilder:validation:MaxItems=16
+	// +optional
+	Headers []HeaderMatchSpec `json:"headers,omitempty"`
+	// Cookie that must match.
+	// +optional
+	Cookie *HeaderMatchSpec `json:"cookie,omitempty"`
+	// Path is a prefix of the path.
+	// +optional
+	Path string `json:"path,omitempty"`
+}
+
+// HeaderMatchSpec compares one value: exactly one of exact, prefix and regexp.
+type HeaderMatchSpec struct {
+	// Name of the header or cookie.
+	Name string `json:"name"`
+	// Exact is the whole value.
+	// +optional
+	Exact string `json:"exact,omitempty"`
+	// Prefix is how the value begins.
+	// +optional
+	Prefix string `json:"prefix,omitempty"`
+	// Regexp (RE2) must match the whole value.
+	// +optional
+	Regexp string `json:"regexp,omitempty"`
+}
+
+// GateSpec is something that must say yes: exactly one of person, webhook and window.
+type GateSpec struct {
+	// Name of the gate; unique in its step. Default: its kind.
+	// +optional
+	Name string `json:"name,omitempty"`
+	// Person waits for `haldane promote`.
+	// +optional
+	Person bool `json:"person,omitempty"`
+	// Webhook is asked by POST until it answers 2xx.
+	// +optional
+	Webhook *WebhookSpec `json:"webhook,omitempty"`
+	// Window is a weekly time in which runs may go on. Rolling back is never held up.
+	// +optional
+	Window *WindowSpec `json:"window,omitempty"`
+}
+
+// WebhookSpec is an HTTP endpoint.
+type WebhookSpec struct {
+	// URL that is asked.
+	URL string `json:"url"`
+	// Timeout of one try. Default: 10s.
+	// +optional
+	Timeout *metav1.Duration `json:"timeout,omitempty"`
+}
+
+// WindowSpec is a weekly time.
+type WindowSpec struct {
+	// Days: Mon, Tue, Wed, Thu, Fri, Sat, Sun or ranges such as Mon-Fri. Default: every day.
+	// +optional
+	Days []string `json:"days,omitempty"`
+	// From is a time of day, such as "09:00".
+	From string `json:"from"`
+	// To is a time of day after From.
+	To string `json:"to"`
+	// Zone is an IANA time zone. Default: UTC.
+	// +optional
+	Zone string `json:"zone,omitempty"`
+}
+
+// AnalysisSpec says what is compared and how sure a decision must be.
+type AnalysisSpec struct {
+	// FalseRollback is the chance that a good version is rolled back, over the
+	// whole run and all metrics. Default: "1%".
+	// +optional
+	FalseRollback *Percent `json:"falseRollback,omitempty"`
+	// FalsePromotion is the chance that a version at the margin is promoted,
+	// for each required metric. Default: "5%".
+	// +optional
+	FalsePromotion *Percent `json:"falsePromotion,omitempty"`
+	// MinRequests is how many requests the new version must have answered in
+	// every step. Default: 50.
+	// +kubebuilder:validation:Minimum=0
+	// +optional
+	MinRequests *int64 `json:"minRequests,omitempty"`
+	// WarmUp is the time after the first request of a version in which its
+	// requests are not judged. Default: 0s.
+	// +optional
+	WarmUp *metav1.Duration `json:"warmUp,omitempty"`
+	// Metrics that are compared. Default: errors and latency.
+	// +kubebuilder:validation:MaxItems=50
+	// +optional
+	Metrics []MetricSpec `json:"metrics,omitempty"`
+}
+
+// MetricSpec is one thing that is measured.
+type MetricSpec struct {
+	// Name of the metric, unique in the release.
+	// +kubebuilder:validation:MinLength=1
+	Name string `json:"name"`
+	// Kind: errors (share of failed requests), latency (time to the end of the
+	// answer), rate (requests a second), gauge (a level such as CPU or memory).
+	// +kubebuilder:validation:Enum=errors;latency;amount;proportion;rate;gauge
+	Kind string `json:"kind"`
+	// Source of the values. Default: the proxy, for errors, latency and rate.
+	// +optional
+	Source *SourceSpec `json:"source,omitempty"`
+	// Margin is how much worse is tolerated: "10%" of stable's figure, or for
+	// errors "0.1%" absolute with a plus sign ("+0.1%"). Both may be given:
+	// "50% or +0.1%". Default: errors "50% or +0.1%", latency "20%".
+	// +optional
+	Margin string `json:"margin,omitempty"`
+	// Limit is an absolute bound: "< 50", "<= 1%", "< 300ms".
+	// +optional
+	Limit string `json:"limit,omitempty"`
+	// Quantile that the margin of a latency is for. Default: "99%".
+	// +optional
+	Quantile *Percent `json:"quantile,omitempty"`
+	// Required says whether promotion needs this metric's proof. Default: true
+	// for errors and latency.
+	// +optional
+	Required *bool `json:"required,omitempty"`
+	// On is what evidence against the new version does: rollback, pause or
+	// watch (only shown). Default: rollback for errors and latency, pause for others.
+	// +kubebuilder:validation:Enum=rollback;pause;watch
+	// +optional
+	On string `json:"on,omitempty"`
+	// Share of falseRollback that this metric may spend. Default: half for
+	// errors, the rest in equal parts.
+	// +optional
+	Share *Percent `json:"share,omitempty"`
+}
+
+// SourceSpec says where values come from: exactly one field.
+type SourceSpec struct {
+	// Prometheus is a query; $version, $release and $role stand for the version asked about.
+	// +optional
+	Prometheus string `json:"prometheus,omitempty"`
+	// Process is cpu or memory of the version's processes.
+	// +kubebuilder:validation:Enum=cpu;memory
+	// +optional
+	Process string `json:"process,omitempty"`
+}

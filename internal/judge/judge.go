@@ -1,0 +1,158 @@
+// Package judge is Haldane's sequential statistics: evidence in, log e-values
+// and a verdict out. It may be looked at after every request without losing its
+// stated error probability. It knows no release, clock, goroutine, randomness
+// or storage; time comes in as seconds since the run began.
+//
+// Read this file first (what goes in and out).
+package judge
+
+// Kind names a family of tests.
+type Kind string
+
+// The kinds of metrics.
+const (
+	Proportion Kind = "proportion" // bad outcomes among units
+	Latency    Kind = "latency"    // positive amounts by histogram, 2 % bins, margins on quantiles
+	Amount     Kind = "amount"     // the same with 5 % bins
+	Rate       Kind = "rate"       // events, bet on which version they came from
+	Gauge      Kind = "gauge"      // autocorrelated level
+	Category   Kind = "category"   // classes
+	Agreement  Kind = "agreement"  // paired shadow answers
+)
+
+// Verdict is what the evidence allows to say.
+type Verdict string
+
+// The verdicts. No data is Inconclusive with a reason, never Pass.
+const (
+	Inconclusive Verdict = "Inconclusive"
+	Pass         Verdict = "Pass"
+	Fail         Verdict = "Fail"
+)
+
+// Policy is what one run is judged by. It does not change during the run.
+type Policy struct {
+	Alpha        float64   // chance that a good version is ever failed, over the whole run and all metrics
+	AlphaPromote float64   // of each required metric's non-inferiority proof
+	Horizon      float64   // seconds over which late starts of a regression are expected; 1800
+	Looseness    []float64 // the multiples of the margins that proofs are kept for, each >= 1
+	Metrics      []Metric
+}
+
+// Metric is one e-process of a run.
+type Metric struct {
+	Name       string
+	Kind       Kind
+	Share      float64 // of Alpha; shares sum to at most 1
+	Required   bool    // Pass needs its proof
+	Ratio      float64 // margin: tolerated ratio, > 1; 0: none
+	Difference float64 // margin: tolerated difference; 0: none
+	Quantile   float64 // latency, amount: which quantile the margin is for
+	LimitBelow bool
+	Limit      float64 // absolute limit; NaN: none
+	Watch      bool    // never fails the run: its findings are reported only
+	Pause      bool    // its findings ask for a pause instead of a rollback
+}
+
+// Batch is what was seen of one metric, for both versions, in one interval.
+//
+// Share > 0 is the routing mode: every unit was sent to the canary with exactly
+// that probability, decided before its outcome was known; then a batch may end
+// anywhere. Share == 0 is the counts mode: the shares are those of the batch,
+// whose end must not depend on outcomes.
+type Batch struct {
+	At     float64 // seconds since the run began, end of the interval; never decreases
+	Share  float64
+	Canary Side
+	Stable Side
+}
+
+// Side is one version's part of a batch; which fields count depends on the kind.
+type Side struct {
+	N   int64 // proportion, rate: units seen
+	Bad int64 // proportion: bad units; rate: events; agreement: pairs won
+	// Bins counts values by bin (latency, amount), sorted by bin, each bin once.
+	// BinOf gives the bin of a value.
+	Bins    []BinCount
+	Value   float64 // gauge
+	Classes []int64 // category
+}
+
+// BinCount is the number of values in one bin of a logarithmic scale.
+type BinCount struct {
+	Bin   int32
+	Count int64
+}
+
+// History is what stable did before the run, the learner's start. The zero
+// value is no history: valid, but slower.
+type History struct {
+	N, Bad int64
+	Bins   []BinCount
+	Values []float64 // gauge samples, oldest first
+}
+
+// Report is what people, web, CLI, API and notifications read.
+type Report struct {
+	Verdict Verdict `json:"verdict"`
+	Reason  string  `json:"reason"` // one sentence
+	// LogE is the combined evidence against the canary in nats, and Threshold
+	// what it must reach to fail the run.
+	LogE      float64        `json:"logE"`
+	Threshold float64        `json:"threshold"`
+	Blame     []string       `json:"blame,omitempty"` // metrics that are to blame for a Fail
+	Pause     string         `json:"pause,omitempty"` // why a person should look; empty: no need
+	Canary    int64          `json:"canaryRequests"`
+	Stable    int64          `json:"stableRequests"`
+	At        float64        `json:"at"` // seconds since the run began, newest evidence
+	Metrics   []MetricReport `json:"metrics"`
+}
+
+// MetricReport is one metric's part of a report. Intervals are always valid:
+// they hold at every look at once. NaN and infinities never appear: what is
+// unknown is nil.
+type MetricReport struct {
+	Name      string     `json:"name"`
+	Kind      Kind       `json:"kind"`
+	Verdict   Verdict    `json:"verdict"`
+	Reason    string     `json:"reason"`
+	Required  bool       `json:"required"`
+	Unit      string     `json:"unit,omitempty"` // "" for shares, "s" for seconds
+	Stable    SideReport `json:"stable"`
+	Canary    SideReport `json:"canary"`
+	Ratio     *Interval  `json:"ratio,omitempty"`      // canary / stable
+	Diff      *Interval  `json:"difference,omitempty"` // canary - stable
+	LogE      float64    `json:"logE"`                 // against the canary
+	Threshold float64    `json:"threshold"`            // of LogE, with this metric's share of alpha
+	// LogProof is the evidence that the canary is within the margin, and
+	// ProofThreshold what it must reach.
+	LogProof       float64  `json:"logProof"`
+	ProofThreshold float64  `json:"proofThreshold"`
+	Margin         string   `json:"margin,omitempty"`       // in words: "at most 1.5 times"
+	MoreRequests   *float64 `json:"moreRequests,omitempty"` // canary requests still expected to the proof
+}
+
+// SideReport is what one version did. Value is the rate, the quantile of the
+// margin or the mean, by kind.
+type SideReport struct {
+	N         int64      `json:"n"`
+	Bad       int64      `json:"bad,omitempty"`
+	Value     *float64   `json:"value,omitempty"`
+	Low       *float64   `json:"low,omitempty"`
+	High      *float64   `json:"high,omitempty"`
+	Mean      *float64   `json:"mean,omitempty"`
+	Quantiles []Quantile `json:"quantiles,omitempty"`
+}
+
+// Quantile is one point of a distribution.
+type Quantile struct {
+	Q     float64 `json:"q"`
+	Value float64 `json:"value"`
+}
+
+// Interval is an estimate with an always-valid interval; an open end is nil.
+type Interval struct {
+	Value *float64 `json:"value,omitempty"`
+	Low   *float64 `json:"low,omitempty"`
+	High  *float64 `json:"high,omitempty"`
+}

@@ -1,0 +1,59 @@
+// Package metric is the port to where evidence comes from. It knows no vendor;
+// metrictest holds the suite that every adapter must pass.
+package metric
+
+import (
+	"context"
+	"time"
+
+	"github.com/haldane-project/haldane/internal/judge"
+	"github.com/haldane-project/haldane/internal/release"
+)
+
+// Subject is what evidence is wanted of: one run.
+type Subject struct {
+	Release release.Release
+	Run     string
+	Stable  release.Version
+	Canary  release.Version
+	Started time.Time
+	Metrics []release.Metric // those that this provider serves, in the order of the run's policy
+}
+
+// Provider reads evidence.
+type Provider interface {
+	// Open begins to read for a run. The cursor is where an earlier reader of
+	// the same run ended, nil at first: what was read before it never comes again.
+	Open(ctx context.Context, s Subject, cursor []byte) (Reader, error)
+	// Check says for each metric whether this provider can serve it; the error
+	// names the metric, what was expected and what there is.
+	Check(ctx context.Context, rel release.Release, metrics []release.Metric) error
+}
+
+// Reader is the evidence of one run.
+type Reader interface {
+	// History is what stable did before the run, by metric of the subject.
+	History(ctx context.Context) ([]judge.History, error)
+	// Read returns the evidence since the cursor, oldest first, and the cursor
+	// behind it. Missing says, in one sentence, why a metric that should have
+	// evidence has none; that is not an error.
+	Read(ctx context.Context) (Reading, error)
+	// Wake delivers when something worth an immediate look has come (a failed
+	// request of the canary). Merged, never lost, never blocking the sender.
+	Wake() <-chan struct{}
+	Close() error
+}
+
+// Reading is one read.
+type Reading struct {
+	Samples []Sample
+	Cursor  []byte
+	Newest  time.Time // of the evidence; zero: none
+	Missing string
+}
+
+// Sample is one batch of one metric.
+type Sample struct {
+	Metric int // index into Subject.Metrics
+	Batch  judge.Batch
+}

@@ -1,0 +1,72 @@
+package release
+
+import "time"
+
+// Analysis says what is compared and how sure a decision must be.
+type Analysis struct {
+	FalseRollback  float64 // alpha: chance that a run of a good version is rolled back, over the whole run
+	FalsePromotion float64 // alpha of the non-inferiority proof, for each required metric
+	MinRequests    int64   // canary requests that every step needs at least
+	WarmUp         time.Duration
+	Metrics        []Metric
+}
+
+// MetricKind names the statistical family of a metric.
+type MetricKind string
+
+// The metric kinds.
+const (
+	Errors     MetricKind = "errors"     // proportion of requests that failed
+	Latency    MetricKind = "latency"    // distribution of a positive amount, seconds
+	Amount     MetricKind = "amount"     // distribution of any positive amount
+	Proportion MetricKind = "proportion" // any other share of bad outcomes
+	Rate       MetricKind = "rate"       // events for each request
+	Gauge      MetricKind = "gauge"      // level sampled in time: CPU, memory
+	Category   MetricKind = "category"   // distribution over classes
+	Votes      MetricKind = "votes"      // user feedback
+	Agreement  MetricKind = "agreement"  // paired shadow answers
+)
+
+// Metric is one thing that is measured.
+type Metric struct {
+	Name     string
+	Kind     MetricKind
+	Source   Source
+	Required bool     // promotion needs its non-inferiority proof
+	Share    float64  // of alpha, 0..1; all of a release sum to at most 1
+	Margin   Margin   // how much worse is tolerated
+	Limit    *Limit   // absolute limit, tested sequentially as well
+	Quantile float64  // latency, amount: the quantile that promotion is proven for
+	Judge    JudgedAs // what a finding does
+}
+
+// JudgedAs is what evidence against the canary does.
+type JudgedAs string
+
+// RollBack is the default; Pause waits for a person; Watch only shows.
+const (
+	JudgedRollBack JudgedAs = "rollback"
+	JudgedPause    JudgedAs = "pause"
+	JudgedWatch    JudgedAs = "watch"
+)
+
+// Margin is how much worse the canary may be: worse than neither Ratio times
+// stable's figure nor stable's figure plus Difference refutes it.
+type Margin struct {
+	Ratio      float64 // 1.5: half as much again; 0: none
+	Difference float64 // absolute, in the metric's unit; 0: none
+}
+
+// Limit is an absolute bound, such as "< 50" or "<= 1%".
+type Limit struct {
+	Below bool // true: the value must stay below Value
+	Value float64
+}
+
+// Source says where a metric comes from: exactly one field, or none for what
+// the router itself sees.
+type Source struct {
+	Prometheus string // PromQL with $version, $release, $role, $window
+	Process    string // "cpu" or "memory" of the version's processes
+	LLM        string
+}

@@ -1,0 +1,48 @@
+package release
+
+import "time"
+
+// Observation is what a router saw of one request. It is what evidence is made of.
+type Observation struct {
+	Release string
+	Version VersionID // that the request was sent to first
+	// Weight is the version's weight at the moment of routing, of Full.
+	Weight Weight
+	Route  Route
+	// Unit is a hash of the sticky key; 0: none.
+	Unit      uint64
+	Begin     time.Time
+	FirstByte time.Duration // until the first byte of the answer; 0: none came
+	Total     time.Duration
+	Status    int // sent to the client by this version; 0: none
+	Outcome   Outcome
+	// Cause of a failure, a CamelCase word: Status5xx, GRPCStatus, Refused,
+	// Reset, Timeout, Truncated, BadResponse.
+	Cause    string
+	Shielded bool // stable answered in its place; the user did not see the failure
+	In, Out  int64
+}
+
+// Route says why a request went to its version.
+type Route uint8
+
+// The routes. Only those by Split are random, so only they are evidence.
+const (
+	BySplit    Route = iota
+	ByMatch          // a match rule of the step
+	ByTest           // the test header
+	ByFallback       // the version drawn had no instance
+	ByMirror         // a copy
+	ByShield         // the second try of a shielded request
+)
+
+// Outcome says for whom a request counts.
+type Outcome uint8
+
+// The outcomes. ClientFault (a malformed request, a client that hung up)
+// counts for no version.
+const (
+	OK Outcome = iota
+	Failed
+	ClientFault
+)

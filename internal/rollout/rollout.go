@@ -1,0 +1,210 @@
+// Package rollout is the pure core: Decide takes everything that was observed
+// and returns the state that is wanted. It has no clock, no randomness, no
+// goroutine, no context, no logger and no map iteration: the same input gives the
+// same decision, and deciding on a world that already matches changes nothing.
+//
+// Read this file first (what goes in and out), then decide.go.
+package rollout
+
+import (
+	"time"
+
+	"github.com/haldane-project/haldane/internal/judge"
+	"github.com/haldane-project/haldane/internal/release"
+)
+
+// Phase is where a run is.
+type Phase string
+
+// The phases, in their order. Preparing: the canary's instances start, no
+// traffic. Progressing: in a step of the plan. Baking: all traffic is on the new
+// version, the old one is kept ready. Finishing: the old version's instances
+// drain and stop. RollingBack: traffic is off the canary, its instances drain
+// and stop. The others are ends.
+const (
+	Preparing   Phase = "Preparing"
+	Progressing Phase = "Progressing"
+	Baking      Phase = "Baking"
+	Finishing   Phase = "Finishing"
+	RollingBack Phase = "RollingBack"
+	Promoted    Phase = "Promoted"
+	RolledBack  Phase = "RolledBack"
+	Aborted     Phase = "Aborted"
+	Superseded  Phase = "Superseded"
+)
+
+// Ended reports whether a run in this phase is over.
+func (p Phase) Ended() bool {
+	return p == Promoted || p == RolledBack || p == Aborted || p == Superseded
+}
+
+// State is what is kept of a release between passes.
+type State struct {
+	Stable *release.Version `json:"stable,omitempty"` // nil until the first version serves
+	Run    *Run             `json:"run,omitempty"`    // the current or the last run
+	// Rejected is the version that was rolled back or aborted: it is not
+	// started again unless a person says retry or the spec changes.
+	Rejected release.VersionID `json:"rejected,omitempty"`
+	// Earlier lists versions that were stable before, newest first, at most ten.
+	Earlier []release.Version `json:"earlier,omitempty"`
+	RunSeq  int64             `json:"runSeq"` // number of the last run
+}
+
+// Run is one attempt to move a release from version From to version To.
+type Run struct {
+	ID         string           `json:"id"`             // release-seq
+	From       *release.Version `json:"from,omitempty"` // nil for the first version ever
+	To         release.Version  `json:"to"`
+	Plan       release.Plan     `json:"plan"`
+	Phase      Phase            `json:"phase"`
+	Step       int              `json:"step"` // index into Plan.Steps
+	Started    time.Time        `json:"started"`
+	Entered    time.Time        `json:"entered"` // when the phase or step was entered and its weight was observed in force; zero: not yet in force
+	Ended      time.Time        `json:"ended"`
+	Paused     *Pause           `json:"paused,omitempty"`
+	Why        string           `json:"why"`               // one sentence: why it is where it is
+	Cause      Cause            `json:"cause,omitempty"`   // of the end
+	StepBase   int64            `json:"stepBase"`          // canary requests when the step was entered
+	Passed     []string         `json:"passed,omitempty"`  // gates of this step that said yes
+	TrafficOff time.Time        `json:"trafficOff"`        // when the canary was observed to have no share after a rollback
+	Outcome    Phase            `json:"outcome,omitempty"` // RollingBack: the end it leads to
+	Extra      bool             `json:"extra,omitempty"`   // evidence is not needed: a person or an earlier proof vouches for To
+}
+
+// Cause names the rule that ended a run, CamelCase, one word per cause.
+type Cause string
+
+// The causes.
+const (
+	CausePlan       Cause = "PlanComplete"
+	CauseVerdict    Cause = "VerdictFail"
+	CausePerson     Cause = "PersonAsked"
+	CauseNotReady   Cause = "NotReady"
+	CauseDeadline   Cause = "DeadlinePassed"
+	CauseSuperseded Cause = "NewerVersion"
+	CauseDied       Cause = "InstancesLost"
+)
+
+// Pause says since when and why a run waits.
+type Pause struct {
+	Since  time.Time `json:"since"`
+	Reason string    `json:"reason"` // one sentence
+	Person bool      `json:"person"` // a person asked for it
+}
+
+// Verb is what a person can ask.
+type Verb string
+
+// The verbs. Promote goes one step on, PromoteFull to all traffic.
+const (
+	AskPause       Verb = "pause"
+	AskResume      Verb = "resume"
+	AskPromote     Verb = "promote"
+	AskPromoteFull Verb = "promoteFull"
+	AskAbort       Verb = "abort"
+	AskRetry       Verb = "retry"
+	AskRollback    Verb = "rollback" // to an earlier version
+)
+
+// Intent is a person's wish, recorded before it is acted upon.
+type Intent struct {
+	ID      int64             `json:"id"`
+	Verb    Verb              `json:"verb"`
+	Run     string            `json:"run,omitempty"`     // when set, meant for this run only
+	Version release.VersionID `json:"version,omitempty"` // rollback: where to; empty: the last earlier one
+	By      string            `json:"by"`
+	Reason  string            `json:"reason,omitempty"`
+	At      time.Time         `json:"at"`
+}
+
+// Input is everything that was observed.
+type Input struct {
+	Now      time.Time
+	Release  release.Release
+	State    State
+	Split    ObservedSplit
+	Fleet    []ObservedGroup // sorted by version
+	Evidence Evidence
+	Intents  []Intent // oldest first
+	Gates    []GateAnswer
+	Deleted  bool // the release is being deleted
+}
+
+// ObservedSplit is the split in force.
+type ObservedSplit struct {
+	Known    bool // false: the router could not be asked
+	Split    release.Split
+	InFlight []InFlight // requests now inside each version
+}
+
+// InFlight counts requests that a version is answering.
+type InFlight struct {
+	Version release.VersionID
+	Count   int64
+}
+
+// ObservedGroup is the state of one version's instances.
+type ObservedGroup struct {
+	Version release.VersionID
+	Ready   int
+	Total   int
+	// Error says why instances are not ready, for people; empty: none.
+	Error string
+	// Blocked: no retry will help (a program that does not exist).
+	Blocked bool
+}
+
+// Evidence is the judge's word on the current run.
+type Evidence struct {
+	Report  judge.Report // against the looseness of the current step
+	Newest  time.Time    // when the newest evidence came; zero: none yet
+	Missing string       // why there is none; empty: there is
+}
+
+// GateAnswer is the recorded outcome of a gate of the current step.
+type GateAnswer struct {
+	Gate   string
+	Yes    bool
+	Reason string
+}
+
+// Group is the wanted number of instances of one version.
+type Group struct {
+	Version  release.Version
+	Replicas int
+}
+
+// Decision is the state that is wanted.
+type Decision struct {
+	State State
+	Split release.Split // empty Shares: no traffic can be served yet
+	Fleet []Group       // sorted by version; a version that is not listed is stopped
+	// Consumed lists the intents that were answered.
+	Consumed []IntentAnswer
+	Events   []Event
+	// Ask lists the gates of the step that need an answer now.
+	Ask []release.Gate
+	// Judge says whether the run's evidence is to be read.
+	Judge bool
+	// Wake is when to look again if nothing happens before; zero: never.
+	Wake time.Time
+	// Gone: nothing of a deleted release is left.
+	Gone bool
+}
+
+// IntentAnswer says what became of an intent.
+type IntentAnswer struct {
+	ID      int64
+	Done    bool
+	Message string // why not, or what was done
+}
+
+// Event is one thing that happened, for people and machines.
+type Event struct {
+	At      time.Time `json:"at"`
+	Reason  string    `json:"reason"` // CamelCase: RunStarted, StepStarted, ...
+	Message string    `json:"message"`
+	Run     string    `json:"run,omitempty"`
+	Warning bool      `json:"warning,omitempty"`
+	By      string    `json:"by,omitempty"`
+}

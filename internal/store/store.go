@@ -1,0 +1,132 @@
+// Package store is the port to what must outlive a crash: releases, runs,
+// intents, looks, events and the audit trail. It knows no vendor; storetest
+// holds the suite that every adapter must pass.
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"time"
+
+	"github.com/haldane-project/haldane/internal/judge"
+	"github.com/haldane-project/haldane/internal/release"
+	"github.com/haldane-project/haldane/internal/rollout"
+)
+
+// The errors that callers tell apart.
+var (
+	ErrNotFound = errors.New("not found")
+	// ErrConflict: the record changed since it was read; read again and retry.
+	ErrConflict = errors.New("changed in the meantime")
+)
+
+// Record is one release as kept.
+type Record struct {
+	Name       string
+	UID        string
+	Generation int64           // grows by one with every Apply that changes the manifest
+	Manifest   json.RawMessage // the release object as applied, JSON, without status
+	Created    time.Time
+	Applied    time.Time
+	Deleting   bool
+	State      rollout.State
+	Judge      json.RawMessage // of the current run; opaque to the store
+	Cursor     []byte          // evidence up to here is in Judge
+	Look       *Look           // the newest look of the current run; nil: none
+	Observed   Observed
+	Revision   int64 // grows with every write to this record
+}
+
+// Observed is what the last saved pass saw, for people; nothing is decided from it.
+type Observed struct {
+	At    time.Time               `json:"at"`
+	Fleet []rollout.ObservedGroup `json:"fleet,omitempty"`
+	Split release.Split           `json:"split"`
+	Error string                  `json:"error,omitempty"` // what the pass could not do, one sentence
+}
+
+// Actor is who asked, for the audit.
+type Actor struct {
+	Subject string `json:"subject"` // user or token name; "haldane" for the controller itself
+	From    string `json:"from"`    // remote address or "local"
+}
+
+// Audit is one line of the audit trail, written in the transaction that it describes.
+type Audit struct {
+	ID      int64     `json:"id"`
+	At      time.Time `json:"at"`
+	Actor   Actor     `json:"actor"`
+	Action  string    `json:"action"` // apply, delete, pause, promote, ...
+	Release string    `json:"release"`
+	Detail  string    `json:"detail,omitempty"`
+}
+
+// Look is one reading of the judge.
+type Look struct {
+	Run    string         `json:"run"`
+	At     time.Time      `json:"at"`
+	Step   int            `json:"step"`
+	Weight release.Weight `json:"weight"` // wanted
+	Seen   float64        `json:"seen"`   // the canary's observed share of requests since the look before, 0..1
+	Report judge.Report   `json:"report"`
+}
+
+// Save is what one pass writes, all of it or nothing.
+type Save struct {
+	Name     string
+	Revision int64 // of the record that the pass read; ErrConflict if it moved, except by new intents
+	State    rollout.State
+	Judge    json.RawMessage
+	Cursor   []byte
+	Observed Observed
+	Look     *Look // nil: no new look
+	KeepLook bool  // the look is to stay in the history (looks between are thinned)
+	Events   []rollout.Event
+	Consumed []rollout.IntentAnswer
+	Gone     bool // the release is deleted: the record goes, its history stays
+	Audit    []Audit
+}
+
+// RunRecord is a run in the history.
+type RunRecord struct {
+	Release string        `json:"release"`
+	Run     rollout.Run   `json:"run"`
+	Last    *judge.Report `json:"last,omitempty"`
+}
+
+// Store keeps it all. Every write that returns nil survives a power cut.
+type Store interface {
+	Get(ctx context.Context, name string) (Record, error)
+	List(ctx context.Context) ([]Record, error)
+	// Apply creates or changes a release. An unchanged manifest changes nothing
+	// (not even the generation). A release that is being deleted is ErrConflict.
+	Apply(ctx context.Context, name string, manifest json.RawMessage, by Actor, now time.Time) (Record, error)
+	// Delete marks the release; the pass takes it down and says Gone.
+	Delete(ctx context.Context, name string, by Actor, now time.Time) error
+	// Ask records an intent, with its audit line, and returns its ID.
+	Ask(ctx context.Context, name string, i rollout.Intent, by Actor) (int64, error)
+	// Intents returns the unanswered intents, oldest first.
+	Intents(ctx context.Context, name string) ([]rollout.Intent, error)
+	// Answer returns what became of an intent; ok is false while it waits.
+	Answer(ctx context.Context, id int64) (a rollout.IntentAnswer, ok bool, err error)
+	Save(ctx context.Context, s Save) (revision int64, err error)
+
+	Runs(ctx context.Context, name string, limit int) ([]RunRecord, error) // newest first; name "" for all
+	Run(ctx context.Context, id string) (RunRecord, error)
+	Looks(ctx context.Context, run string, limit int) ([]Look, error) // oldest first, the newest limit of them
+	Events(ctx context.Context, name string, after int64, limit int) ([]StoredEvent, error)
+	AuditTrail(ctx context.Context, limit int) ([]Audit, error) // newest first
+
+	// Watch delivers the names of releases that changed by Apply, Delete, Ask
+	// or Save, until ctx ends. Merged, never lost; a slow reader delays nobody.
+	Watch(ctx context.Context) <-chan string
+	Close() error
+}
+
+// StoredEvent is an event with its number.
+type StoredEvent struct {
+	ID      int64  `json:"id"`
+	Release string `json:"release"`
+	rollout.Event
+}

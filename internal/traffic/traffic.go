@@ -1,0 +1,32 @@
+// Package traffic is the port to whatever splits requests between versions.
+// It knows no vendor; adapters live below it, and traffictest holds the suite
+// that every adapter must pass.
+package traffic
+
+import (
+	"context"
+
+	"github.com/haldane-project/haldane/internal/release"
+	"github.com/haldane-project/haldane/internal/rollout"
+)
+
+// Target is what a router is to make true for one release.
+type Target struct {
+	Release  release.Release
+	Split    release.Split
+	Backends []release.Backend // sorted by version; a version in Split may have no address yet
+}
+
+// Router splits the traffic of releases.
+type Router interface {
+	// Apply makes the target the assignment in force. It is idempotent, returns
+	// once new requests follow it (or, for routers that are told and act later,
+	// once they are told; Observe then tells when it is in force), and never
+	// leaves a mixture: on error the old assignment stays whole.
+	Apply(ctx context.Context, t Target) error
+	// Observe reports the split in force and the requests in flight. A release
+	// that the router does not know has no shares.
+	Observe(ctx context.Context, rel release.Release) (rollout.ObservedSplit, error)
+	// Remove takes the release's routing away, idempotently.
+	Remove(ctx context.Context, rel release.Release) error
+}
