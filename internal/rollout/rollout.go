@@ -124,7 +124,10 @@ type Input struct {
 	State    State
 	Split    ObservedSplit
 	Fleet    []ObservedGroup // sorted by version
-	Evidence Evidence
+	// FleetStale: the instances could not be observed now; Fleet is what was
+	// last known. Nothing rises on it and nothing is stopped by it.
+	FleetStale bool
+	Evidence   Evidence
 	Intents  []Intent // oldest first
 	Gates    []GateAnswer
 	Deleted  bool // the release is being deleted
