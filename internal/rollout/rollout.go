@@ -69,6 +69,9 @@ type Run struct {
 	TrafficOff time.Time        `json:"trafficOff"`        // when the canary was observed to have no share after a rollback
 	Outcome    Phase            `json:"outcome,omitempty"` // RollingBack: the end it leads to
 	Extra      bool             `json:"extra,omitempty"`   // evidence is not needed: a person or an earlier proof vouches for To
+	// Analysis is the one that the run began with; a later change of the spec
+	// holds from the next run on.
+	Analysis release.Analysis `json:"analysis"`
 }
 
 // Cause names the rule that ended a run, CamelCase, one word per cause.
@@ -119,18 +122,18 @@ type Intent struct {
 
 // Input is everything that was observed.
 type Input struct {
-	Now      time.Time
-	Release  release.Release
-	State    State
-	Split    ObservedSplit
-	Fleet    []ObservedGroup // sorted by version
+	Now     time.Time
+	Release release.Release
+	State   State
+	Split   ObservedSplit
+	Fleet   []ObservedGroup // sorted by version
 	// FleetStale: the instances could not be observed now; Fleet is what was
 	// last known. Nothing rises on it and nothing is stopped by it.
 	FleetStale bool
 	Evidence   Evidence
-	Intents  []Intent // oldest first
-	Gates    []GateAnswer
-	Deleted  bool // the release is being deleted
+	Intents    []Intent // oldest first
+	Gates      []GateAnswer
+	Deleted    bool // the release is being deleted
 }
 
 // ObservedSplit is the split in force.

@@ -1,0 +1,233 @@
+package reconcile
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/haldane-project/haldane/internal/release"
+	"github.com/haldane-project/haldane/internal/rollout"
+	"github.com/haldane-project/haldane/internal/store"
+	"github.com/haldane-project/haldane/internal/traffic"
+)
+
+// lookEvery is how often a judged run is looked at without an event; a failed
+// request of the canary brings a look at once.
+const lookEvery = 100 * time.Millisecond
+
+// saveEvery bounds how much of the judge's evidence a crash can lose.
+const saveEvery = time.Second
+
+// Pass makes one pass of a release and says when to make the next one; the
+// zero time means when something happens. It is for callers that bring their
+// own loop; they must not make two passes of one release at a time.
+func (r *Reconciler) Pass(ctx context.Context, name string) (wake time.Time, gone bool, err error) {
+	r.mu.Lock()
+	w, ok := r.workers[name]
+	if !ok {
+		w = r.newWorker(name)
+		r.workers[name] = w
+	}
+	r.mu.Unlock()
+	wake, gone, err = r.pass(ctx, w)
+	if gone {
+		w.closeSession()
+		r.forget(w)
+	}
+	return wake, gone, err
+}
+
+func (r *Reconciler) pass(ctx context.Context, w *worker) (wake time.Time, gone bool, err error) {
+	rec, err := r.Store.Get(ctx, w.name)
+	if errors.Is(err, store.ErrNotFound) {
+		return time.Time{}, true, nil
+	}
+	if err != nil {
+		return time.Time{}, false, fmt.Errorf("read release %s: %w", w.name, err)
+	}
+	rel, err := r.parse(w, rec)
+	if err != nil {
+		return time.Time{}, false, fmt.Errorf("release %s: %w", w.name, err)
+	}
+	o := r.observe(ctx, w, rec, rel)
+	d := rollout.Decide(o.in)
+	acted, err := r.act(ctx, w, rec, o, d)
+	if w.moves++; !acted {
+		w.moves = 0
+	}
+	w.lastErr = ""
+	if err = errors.Join(o.err, err); err != nil {
+		w.lastErr = err.Error()
+	}
+	if d.Gone && err == nil {
+		return time.Time{}, true, nil
+	}
+	return r.wake(d, o, acted), false, err
+}
+
+// wake is the time of the next pass: at once after something was changed, so
+// that what is now in force is observed.
+func (r *Reconciler) wake(d rollout.Decision, o observation, acted bool) time.Time {
+	if acted {
+		return o.in.Now
+	}
+	wake := d.Wake
+	if d.Judge {
+		if look := o.in.Now.Add(lookEvery); wake.IsZero() || look.Before(wake) {
+			wake = look
+		}
+	}
+	return wake
+}
+
+// act makes the decision true. It reports whether it changed the traffic.
+func (r *Reconciler) act(ctx context.Context, w *worker, rec store.Record, o observation, d rollout.Decision) (bool, error) {
+	target := traffic.Target{Release: o.in.Release, Split: d.Split, Backends: w.fleet.Backends}
+	var errs []error
+	moved := !o.in.Split.Known || !sameSplit(o.in.Split.Split, d.Split)
+	early := moved && takesAway(o.in.Split.Split, d.Split)
+	if early {
+		errs = append(errs, r.route(ctx, rec, target, d))
+	}
+	saveErr := r.save(ctx, w, rec, o, d)
+	if errors.Is(saveErr, store.ErrConflict) {
+		return true, nil // the record moved: look again at once
+	}
+	errs = append(errs, saveErr)
+	if saveErr == nil || !rises(rec, o.in.Split.Split, d.Split) {
+		if !early {
+			errs = append(errs, r.route(ctx, rec, target, d))
+		}
+	}
+	if saveErr == nil || sameState(rec.State, d.State) {
+		if err := r.Runtime.Apply(ctx, o.in.Release, d.Fleet); err != nil {
+			errs = append(errs, fmt.Errorf("apply the instances of %s: %w", w.name, err))
+		}
+	}
+	if saveErr == nil {
+		r.ask(ctx, w, d.State.Run, d.Ask)
+		r.notify(ctx, w.name, d.Events)
+	}
+	return moved && !d.Gone, errors.Join(errs...)
+}
+
+// route applies the split, or takes the routing of a deleted release away.
+func (r *Reconciler) route(ctx context.Context, rec store.Record, t traffic.Target, d rollout.Decision) error {
+	var err error
+	if rec.Deleting && len(d.Split.Shares) == 0 {
+		err = r.Router.Remove(ctx, t.Release)
+	} else {
+		err = r.Router.Apply(ctx, t)
+	}
+	if err != nil {
+		return fmt.Errorf("route the traffic of %s: %w", rec.Name, err)
+	}
+	return nil
+}
+
+func (r *Reconciler) notify(ctx context.Context, name string, events []rollout.Event) {
+	if len(events) == 0 {
+		return
+	}
+	for _, s := range r.Sinks {
+		if err := s.Notify(ctx, name, events); err != nil {
+			r.Log.Warn("a notification was not delivered", "release", name, "error", err)
+		}
+	}
+}
+
+// save writes what the pass changed, in one transaction; nothing changed,
+// nothing is written.
+func (r *Reconciler) save(ctx context.Context, w *worker, rec store.Record, o observation, d rollout.Decision) error {
+	s := store.Save{Name: rec.Name, Revision: rec.Revision, State: d.State, Judge: rec.Judge, Cursor: rec.Cursor,
+		Observed: observed(w, o, d), Events: d.Events, Consumed: d.Consumed, Gone: d.Gone}
+	changed := d.Gone || !sameState(rec.State, d.State) || len(d.Events)+len(d.Consumed) > 0
+	if err := r.addEvidence(w, rec, o, d, changed, &s); err != nil {
+		return err
+	}
+	if !changed && s.Look == nil && sameObserved(rec.Observed, s.Observed) {
+		return nil
+	}
+	if _, err := r.Store.Save(ctx, s); err != nil {
+		return fmt.Errorf("save release %s: %w", w.name, err)
+	}
+	if s.Look != nil {
+		w.savedJudge = o.in.Now
+		if s.KeepLook {
+			w.keptLook = o.in.Now
+		}
+	}
+	return nil
+}
+
+// addEvidence adds the judge's state and the look, once a second and whenever
+// the run changed.
+func (r *Reconciler) addEvidence(w *worker, rec store.Record, o observation, d rollout.Decision, changed bool, s *store.Save) error {
+	if w.session == nil || rec.State.Run == nil || w.session.run != rec.State.Run.ID {
+		return nil
+	}
+	now := o.in.Now
+	due := now.Sub(w.savedJudge) >= saveEvery || now.Before(w.savedJudge)
+	if !changed && !due {
+		return nil
+	}
+	state, err := w.session.snapshot()
+	if err != nil {
+		return fmt.Errorf("snapshot the judge of %s: %w", w.name, err)
+	}
+	s.Judge, s.Cursor = state, w.session.cursor
+	rep := o.in.Evidence.Report
+	s.Look = w.session.look(rec.State.Run, rep, o.in.Split.Split.Of(rec.State.Run.To.ID), now)
+	s.KeepLook = changed || now.Sub(w.keptLook) >= saveEvery || now.Before(w.keptLook)
+	return nil
+}
+
+func observed(w *worker, o observation, d rollout.Decision) store.Observed {
+	out := store.Observed{At: o.in.Now, Fleet: o.in.Fleet, Split: d.Split}
+	if o.err != nil {
+		out.Error = o.err.Error()
+	} else {
+		out.Error = w.lastErr
+	}
+	return out
+}
+
+func sameObserved(a, b store.Observed) bool {
+	a.At, b.At = time.Time{}, time.Time{}
+	return equalJSON(a, b)
+}
+
+func sameState(a, b rollout.State) bool { return equalJSON(a, b) }
+func sameSplit(a, b release.Split) bool { return equalJSON(a, b) }
+
+func equalJSON(a, b any) bool {
+	x, err1 := json.Marshal(a)
+	y, err2 := json.Marshal(b)
+	return err1 == nil && err2 == nil && bytes.Equal(x, y)
+}
+
+// takesAway reports whether some version that is not to take the rest loses share.
+func takesAway(now, want release.Split) bool {
+	for _, s := range now.Shares {
+		if s.Version != want.Rest && want.Of(s.Version) < s.Weight {
+			return true
+		}
+	}
+	return now.Mirror != nil && want.Mirror == nil || len(want.Matched) < len(now.Matched)
+}
+
+// rises reports whether a version that is not yet stable would get more.
+func rises(rec store.Record, now, want release.Split) bool {
+	for _, s := range want.Shares {
+		if rec.State.Stable != nil && s.Version == rec.State.Stable.ID {
+			continue
+		}
+		if s.Weight > now.Of(s.Version) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,178 @@
+// Package reconcile is the pass: observe, decide, act, save, notify, for one
+// release at a time. It is the only caller of the ports that write. It knows
+// the ports and the pure core, and no adapter.
+//
+// One pass reads the record, the split, the instances, the evidence and the
+// open intents, asks rollout.Decide what is wanted, and makes it so in a fixed
+// order: traffic that is leaving a version goes first and waits for nothing;
+// what raises a version's share is saved before it is done, so that a store that
+// can not write never promotes.
+//
+// Read this file first, then pass.go, then session.go (evidence).
+package reconcile
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/haldane-project/haldane/internal/metric"
+	"github.com/haldane-project/haldane/internal/notify"
+	"github.com/haldane-project/haldane/internal/release"
+	"github.com/haldane-project/haldane/internal/rollout"
+	"github.com/haldane-project/haldane/internal/store"
+	"github.com/haldane-project/haldane/internal/traffic"
+	"github.com/haldane-project/haldane/internal/workload"
+)
+
+// Ports are what a pass works on.
+type Ports struct {
+	Store   store.Store
+	Router  traffic.Router
+	Runtime workload.Runtime
+	Metrics metric.Provider
+	Sinks   []notify.Sink
+	// Parse turns a record's manifest into the release that it declares.
+	Parse func(store.Record) (release.Release, error)
+	// Ask asks a webhook gate; it may block until ctx ends. Nil: every webhook
+	// gate answers no with a reason.
+	Ask func(ctx context.Context, run rollout.Run, g release.Gate) rollout.GateAnswer
+	Now func() time.Time // nil: time.Now
+	Log *slog.Logger     // nil: discarded
+}
+
+// Reconciler runs passes. Its methods may be called from many goroutines; there
+// is never more than one pass of a release at a time.
+type Reconciler struct {
+	Ports
+	mu      sync.Mutex
+	workers map[string]*worker
+}
+
+// New returns a reconciler.
+func New(p Ports) *Reconciler {
+	if p.Now == nil {
+		p.Now = time.Now
+	}
+	if p.Log == nil {
+		p.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Reconciler{Ports: p, workers: map[string]*worker{}}
+}
+
+// Run makes passes until ctx ends: one for each release at the start, and then
+// whenever something changed or a time that a pass asked for has come. It
+// returns after the last pass ended.
+func (r *Reconciler) Run(ctx context.Context) error {
+	watch := r.Store.Watch(ctx)
+	recs, err := r.Store.List(ctx)
+	if err != nil {
+		return err
+	}
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	for _, rec := range recs {
+		r.trigger(ctx, &wg, rec.Name)
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case name, ok := <-watch:
+			if !ok {
+				return nil
+			}
+			r.trigger(ctx, &wg, name)
+		case name := <-r.Runtime.Changed():
+			r.trigger(ctx, &wg, name)
+		}
+	}
+}
+
+// trigger asks for a pass of the release, starting its worker when it has none.
+func (r *Reconciler) trigger(ctx context.Context, wg *sync.WaitGroup, name string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	w, ok := r.workers[name]
+	if !ok {
+		w = r.newWorker(name)
+		r.workers[name] = w
+		wg.Go(func() { r.work(ctx, w) })
+	}
+	select {
+	case w.dirty <- struct{}{}:
+	default:
+	}
+}
+
+// work makes the passes of one release until it is gone or ctx ends.
+func (r *Reconciler) work(ctx context.Context, w *worker) {
+	defer w.closeSession()
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		wake, gone, err := r.pass(ctx, w)
+		if gone && r.forget(w) {
+			return
+		}
+		wait := r.delay(w, wake, err)
+		if ctx.Err() != nil {
+			return
+		}
+		timer.Reset(wait)
+		select {
+		case <-ctx.Done():
+			return
+		case <-w.dirty:
+		case <-w.wakeup():
+		case <-timer.C:
+		}
+	}
+}
+
+// forget drops a worker whose release is gone, unless it was asked for again.
+func (r *Reconciler) forget(w *worker) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(w.dirty) > 0 {
+		return false
+	}
+	delete(r.workers, w.name)
+	return true
+}
+
+const (
+	firstRetry = 100 * time.Millisecond
+	lastRetry  = 5 * time.Second
+	idle       = time.Hour // without a wake time: events alone bring the next pass
+)
+
+// delay is how long to wait for the next pass without an event.
+func (r *Reconciler) delay(w *worker, wake time.Time, err error) time.Duration {
+	wait := idle
+	if !wake.IsZero() {
+		wait = max(0, wake.Sub(r.Now()))
+	}
+	if err == nil {
+		w.retry = 0
+		return max(wait, w.settle())
+	}
+	if w.lastErr != err.Error() {
+		r.Log.Warn("the pass could not do all of it and will try again", "release", w.name, "error", err)
+	}
+	w.retry = min(max(firstRetry, 2*w.retry), lastRetry)
+	if wait == 0 {
+		return w.retry
+	}
+	return min(wait, w.retry)
+}
+
+// settle spaces passes that each found the traffic elsewhere than wanted: a
+// router that is told and acts later is asked again soon, not in a hot loop.
+func (w *worker) settle() time.Duration {
+	if w.moves <= 2 {
+		return 0
+	}
+	return min(time.Duration(w.moves)*5*time.Millisecond, 250*time.Millisecond)
+}
