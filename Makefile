@@ -1,0 +1,45 @@
+# Two commands matter: `make demo` shows the main job, `make test` proves it.
+# Both need only Go, git and make. `make help` lists the rest.
+SHELL := /bin/bash
+GO ?= go
+BIN := bin/haldane
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS := -s -w -X github.com/haldane-project/haldane/internal/app.Version=$(VERSION)
+TOOL = $(GO) tool -modfile=tools/go.mod
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
+
+.PHONY: demo
+demo: build ## a bad version taken off, a good one promoted, on this machine, in a minute
+	$(BIN) demo
+
+.PHONY: build
+build: ## build bin/haldane
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/haldane
+
+.PHONY: dev
+dev: build ## run the daemon with its data in .cache/dev
+	$(BIN) serve --data .cache/dev
+
+.PHONY: test
+test: ## unit, property, simulation and standalone end-to-end tests, with the race detector
+	$(GO) vet ./...
+	$(GO) test -race -timeout 20m ./...
+
+.PHONY: e2e
+e2e: ## the heavy suites: browser, peers' protocol suites, long fault runs
+	./test/e2e.sh
+
+.PHONY: bench
+bench: ## figures of speed, as ratios against peers and limits in the same run
+	./test/bench.sh
+
+.PHONY: lint
+lint: ## format, vet, linters, stale generated files
+	./test/lint.sh
+
+.PHONY: generate
+generate: ## regenerate deep copies, CRDs, schema and reference pages from the types
+	./tools/generate.sh
