@@ -186,7 +186,7 @@ func (r *Reconciler) addEvidence(w *worker, rec store.Record, o observation, d r
 }
 
 func observed(w *worker, o observation, d rollout.Decision) store.Observed {
-	out := store.Observed{At: o.in.Now, Fleet: o.in.Fleet, Split: d.Split}
+	out := store.Observed{At: o.in.Now, Generation: o.in.Release.Generation, Fleet: o.in.Fleet, Split: d.Split}
 	if o.err != nil {
 		out.Error = o.err.Error()
 	} else {

@@ -60,7 +60,7 @@ func RunOf(r store.RunRecord) v1alpha1.Run {
 
 func statusOf(rec store.Record) v1alpha1.ReleaseStatus {
 	st := v1alpha1.ReleaseStatus{
-		ObservedGeneration: rec.Generation,
+		ObservedGeneration: rec.Observed.Generation,
 		Phase:              Phase(rec),
 		Message:            Sentence(rec),
 		Allowed:            Allowed(rec),
@@ -193,7 +193,7 @@ func conditions(rec store.Record, st v1alpha1.ReleaseStatus) []metav1.Condition 
 			s = metav1.ConditionTrue
 		}
 		return metav1.Condition{Type: kind, Status: s, Reason: reason, Message: st.Message,
-			ObservedGeneration: rec.Generation, LastTransitionTime: at}
+			ObservedGeneration: rec.Observed.Generation, LastTransitionTime: at}
 	}
 	stalled := st.Phase == Blocked || st.Phase == string(rollout.RolledBack) || st.Phase == string(rollout.Aborted)
 	ready := st.Phase == Idle

@@ -40,10 +40,11 @@ type Record struct {
 
 // Observed is what the last saved pass saw, for people; nothing is decided from it.
 type Observed struct {
-	At    time.Time               `json:"at"`
-	Fleet []rollout.ObservedGroup `json:"fleet,omitempty"`
-	Split release.Split           `json:"split"`
-	Error string                  `json:"error,omitempty"` // what the pass could not do, one sentence
+	At         time.Time               `json:"at"`
+	Generation int64                   `json:"generation"` // of the manifest that the pass acted on
+	Fleet      []rollout.ObservedGroup `json:"fleet,omitempty"`
+	Split      release.Split           `json:"split"`
+	Error      string                  `json:"error,omitempty"` // what the pass could not do, one sentence
 }
 
 // Actor is who asked, for the audit.
