@@ -50,8 +50,11 @@ type Metric struct {
 	Quantile   float64 // latency, amount: which quantile the margin is for
 	LimitBelow bool
 	Limit      float64 // absolute limit; NaN: none
-	Watch      bool    // never fails the run: its findings are reported only
-	Pause      bool    // its findings ask for a pause instead of a rollback
+	// Tolerate is the ratio to stable that never fails the run: evidence is
+	// kept against "at most Tolerate times". 0 or 1: any worsening counts.
+	Tolerate float64
+	Watch    bool // never fails the run: its findings are reported only
+	Pause    bool // its findings ask for a pause instead of a rollback
 }
 
 // Batch is what was seen of one metric, for both versions, in one interval.

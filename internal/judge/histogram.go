@@ -1,0 +1,233 @@
+package judge
+
+import "math"
+
+// histogram is the e-process of a positive amount: stable's own distribution,
+// scaled, is the bet. odds[bin*len(shapes)+k] is component k's odds that a
+// value in the bin is the canary's.
+type histogram struct {
+	bets
+	kind     Kind
+	quantile float64
+	tolerate int   // bins by which the canary's values are moved down
+	shifts   []int // bins of the margin, by looseness
+	margins  []quantileProof
+	proven   []bool
+	bar      float64
+
+	base, fresh    tally // what odds were built from; what stable did since
+	baseN, freshN  int64
+	builtAt        float64
+	canary, stable tally // totals, for people
+
+	odds, logOdds, norm []float64
+	share               float64 // of norm
+	at                  int     // bin of the margin's quantile
+	above               float64 // stable's share above it
+}
+
+// Refreshing the learned distribution: never from fewer values than
+// learnFirst, again after learnEvery seconds or when it doubled.
+const (
+	learnFirst = 100
+	learnEvery = 60.0
+)
+
+func newHistogram(m Metric, p Policy, h History) *histogram {
+	prior, period := make([]float64, len(shapes)), make([]float64, len(shapes))
+	for k, s := range shapes {
+		prior[k], period[k] = s.prior, s.period
+	}
+	size := scaleBins * len(shapes)
+	g := &histogram{
+		bets: newBets(prior, period, startShare, p.Horizon), kind: m.Kind, quantile: m.Quantile,
+		odds: make([]float64, size), logOdds: make([]float64, size), norm: make([]float64, size),
+		proven: make([]bool, len(p.Looseness)), bar: math.Log(1 / p.AlphaPromote),
+	}
+	if g.quantile == 0 {
+		g.quantile = 0.5
+	}
+	if m.Tolerate > 1 {
+		g.tolerate = int(math.Ceil(binShift(m.Kind, m.Tolerate) - 1e-9))
+	}
+	if m.Ratio > 0 {
+		for _, l := range p.Looseness {
+			g.shifts = append(g.shifts, int(math.Floor(binShift(m.Kind, 1+(m.Ratio-1)*l)+1e-9)))
+			g.margins = append(g.margins, quantileProof{})
+		}
+	}
+	g.fresh.add(h.Bins)
+	g.freshN = g.fresh.total()
+	g.settle()
+	g.refresh(0)
+	return g
+}
+
+// refresh takes what stable did since the last time into the odds.
+func (g *histogram) refresh(now float64) {
+	if g.freshN+g.baseN < learnFirst || g.freshN == 0 {
+		return
+	}
+	if g.baseN > 0 && g.freshN < g.baseN && now-g.builtAt < learnEvery {
+		return
+	}
+	for i, c := range g.fresh {
+		g.base[i] += c
+	}
+	g.fresh, g.freshN = tally{}, 0
+	g.baseN = g.base.total()
+	for g.baseN > learnCap {
+		for i, c := range g.base {
+			g.base[i] = (c + 1) / 2
+		}
+		g.baseN = g.base.total()
+	}
+	g.builtAt = now
+	g.build()
+}
+
+// build fills the odds from base.
+func (g *histogram) build() {
+	var p, r [scaleBins]float64
+	density(&g.base, &p)
+	for k, s := range shapes {
+		if s.factor > 0 {
+			scaledOdds(&p, binShift(g.kind, s.factor), s.part, &r)
+		} else {
+			g.exceedance(s, &r)
+		}
+		for i, x := range r {
+			g.odds[i*len(shapes)+k] = x
+			g.logOdds[i*len(shapes)+k] = math.Log(x)
+		}
+	}
+	g.at = g.base.quantileBin(g.quantile)
+	g.above = g.baseAbove(g.at)
+	g.share = 0
+}
+
+// exceedance fills r with the odds of a value above a quantile.
+func (g *histogram) exceedance(s shape, r *[scaleBins]float64) {
+	at := g.base.quantileBin(s.quantile)
+	th := g.baseAbove(at)
+	c := oddsTimes(th, s.psi)
+	for i := range r {
+		r[i] = (1 - c) / (1 - th)
+		if i > at {
+			r[i] = c / th
+		}
+	}
+}
+
+// baseAbove is stable's share above a bin.
+func (g *histogram) baseAbove(bin int) float64 {
+	n := int64(0)
+	for _, c := range g.base[bin+1:] {
+		n += c
+	}
+	return (float64(n) + 0.5) / (float64(g.baseN) + 1)
+}
+
+func sum(bins []BinCount) float64 {
+	n := int64(0)
+	for _, b := range bins {
+		n += b.Count
+	}
+	return float64(n)
+}
+
+func (g *histogram) update(b *Batch) {
+	g.restart(b.At)
+	w := b.Share
+	if w == 0 {
+		nc, ns := sum(b.Canary.Bins), sum(b.Stable.Bins)
+		if nc > 0 && ns > 0 {
+			w = nc / (nc + ns)
+		}
+	}
+	if w > 0 && w < 1 && g.baseN > 0 {
+		g.bet(w, b)
+		g.prove(w, b)
+	}
+	g.settle()
+	g.canary.add(b.Canary.Bins)
+	g.stable.add(b.Stable.Bins)
+	g.fresh.add(b.Stable.Bins)
+	g.freshN += int64(sum(b.Stable.Bins))
+	g.refresh(b.At)
+}
+
+// bet multiplies every component by its factor for each value.
+func (g *histogram) bet(w float64, b *Batch) {
+	table := b.Share > 0
+	if table && g.share != w {
+		for i, r := range g.odds {
+			g.norm[i] = math.Log1p(w * (r - 1))
+		}
+		g.share = w
+	}
+	for _, c := range b.Canary.Bins {
+		row := max(0, int(c.Bin)-g.tolerate) * len(shapes)
+		for k := range g.logR {
+			g.logR[k] += float64(c.Count) * g.logOdds[row+k]
+		}
+		g.normalise(w, table, row, float64(c.Count))
+	}
+	for _, c := range b.Stable.Bins {
+		g.normalise(w, table, int(c.Bin)*len(shapes), float64(c.Count))
+	}
+}
+
+func (g *histogram) normalise(w float64, table bool, row int, n float64) {
+	if table {
+		for k := range g.logR {
+			g.logR[k] -= n * g.norm[row+k]
+		}
+		return
+	}
+	for k := range g.logR {
+		g.logR[k] -= n * math.Log1p(w*(g.odds[row+k]-1))
+	}
+}
+
+// prove bets that the canary's quantile is within the margin of stable's.
+func (g *histogram) prove(w float64, b *Batch) {
+	n := counts{w: w}
+	for _, c := range b.Stable.Bins {
+		n.ns += float64(c.Count)
+		if int(c.Bin) > g.at {
+			n.es += float64(c.Count)
+		}
+	}
+	for i := range g.margins {
+		n.nc, n.ec = 0, 0
+		for _, c := range b.Canary.Bins {
+			n.nc += float64(c.Count)
+			if int(c.Bin) > g.at+g.shifts[i] {
+				n.ec += float64(c.Count)
+			}
+		}
+		g.margins[i].bet(g.above, n)
+		if g.margins[i].log() >= g.bar {
+			g.proven[i] = true
+		}
+	}
+}
+
+// betters are how many times rarer than stable's the canary's values above
+// its own, looser threshold may be.
+var betters = [5]float64{0.3, 0.5, 0.7, 0.85, 0.93}
+
+// quantileProof bets against "the canary's values lie above (1+margin) t at
+// least as often as stable's above t".
+type quantileProof struct{ logE [len(betters)]float64 }
+
+func (p *quantileProof) bet(above float64, n counts) {
+	for k, a := range betters {
+		p.logE[k] += labelFactor(a*above, above, n)
+	}
+}
+
+func (p *quantileProof) log() float64 {
+	return logSumExp(p.logE[:]) - math.Log(float64(len(betters)))
+}

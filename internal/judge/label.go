@@ -1,0 +1,113 @@
+package judge
+
+import "math"
+
+// counts is one batch of a proportion: units and bad ones by version, and the
+// chance that a unit went to the canary.
+type counts struct{ w, nc, ec, ns, es float64 }
+
+// labelFactor is the log of the bet "given a unit's outcome, which version
+// served it?" for rates c (canary) and s (stable). Its mean is 1 for every
+// outcome when the versions are alike, whatever the common rate does.
+func labelFactor(c, s float64, n counts) float64 {
+	d := c - s
+	m := s + n.w*d
+	f := 0.0
+	if n.ec > 0 {
+		f += n.ec * math.Log1p((1-n.w)*d/m)
+	}
+	if k := n.nc - n.ec; k > 0 {
+		f += k * math.Log1p(-(1-n.w)*d/(1-m))
+	}
+	if n.es > 0 {
+		f += n.es * math.Log1p(-n.w*d/m)
+	}
+	if k := n.ns - n.es; k > 0 {
+		f += k * math.Log1p(n.w*d/(1-m))
+	}
+	return f
+}
+
+// eventFactor is the bet on bad units only: their odds of being the canary's
+// are rho instead of null times those of a request.
+func eventFactor(rho, null float64, n counts) float64 {
+	if n.ec+n.es == 0 {
+		return 0
+	}
+	return n.ec*math.Log(rho/null) - (n.ec+n.es)*(math.Log1p(n.w*(rho-1))-math.Log1p(n.w*(null-1)))
+}
+
+// alternative is one component of a proportion's mixture.
+type alternative struct {
+	absolute bool    // v is a rate; otherwise it multiplies stable's odds
+	v        float64 //
+	prior    float64
+	period   float64
+}
+
+// alternatives of a proportion: most weight where the wait for a decision is
+// longest, the last two for outages.
+var alternatives = []alternative{
+	{v: 1.2, prior: 1, period: 60}, {v: 1.5, prior: 2.5, period: 60}, {v: 2.3, prior: 2, period: 60},
+	{v: 5, prior: 2, period: 20}, {v: 20, prior: 1, period: 5}, {v: 200, prior: 1, period: 1},
+	{absolute: true, v: 0.99, prior: 1, period: 1},
+}
+
+// rate is the canary's rate under the alternative when stable's is s.
+func (a alternative) rate(s float64) float64 {
+	if a.absolute {
+		return min(max(a.v, 1.2*s), 1-1e-12)
+	}
+	return min(oddsTimes(s, a.v), 1-1e-12)
+}
+
+// labelBets is the e-process of a proportion.
+type labelBets struct {
+	bets
+	alts []alternative
+	// bad and n are stable's past: history and stream, forgotten slowly.
+	bad, n   float64
+	tolerate float64 // ratio that is never failed; <= 1: none
+}
+
+// learnCap bounds stable's remembered past, so that drift is followed.
+const learnCap = 1e5
+
+func newLabelBets(alts []alternative, bad, n, g0, horizon, tolerate float64) labelBets {
+	prior, period := make([]float64, len(alts)), make([]float64, len(alts))
+	for k, a := range alts {
+		prior[k], period[k] = a.prior, a.period
+	}
+	b := labelBets{bets: newBets(prior, period, g0, horizon), alts: alts, bad: bad, n: n, tolerate: tolerate}
+	b.settle()
+	return b
+}
+
+// rate is stable's rate as learned from the past only.
+func (l *labelBets) rate() float64 { return (l.bad + 0.5) / (l.n + 1) }
+
+// bet multiplies every component by its factor for the batch, then learns.
+func (l *labelBets) bet(now float64, n counts) {
+	l.restart(now)
+	if n.w > 0 && n.w < 1 && n.nc+n.ns > 0 {
+		s := l.rate()
+		for k, a := range l.alts {
+			if l.tolerate > 1 {
+				l.logR[k] += eventFactor(a.rate(s)/s*l.tolerate, l.tolerate, n)
+			} else {
+				l.logR[k] += labelFactor(a.rate(s), s, n)
+			}
+		}
+	}
+	l.learn(n.es, n.ns)
+	l.settle()
+}
+
+func (l *labelBets) learn(bad, n float64) {
+	l.bad += bad
+	l.n += n
+	if l.n > learnCap {
+		l.bad *= learnCap / l.n
+		l.n = learnCap
+	}
+}

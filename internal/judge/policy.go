@@ -1,0 +1,138 @@
+package judge
+
+import (
+	"fmt"
+	"math"
+)
+
+// Kinds lists every kind of metric there is a test for.
+var Kinds = []Kind{Proportion, Latency, Amount}
+
+// Validate says what is wrong with a policy, and what was expected.
+func (p Policy) Validate() error {
+	if !(p.Alpha > 0 && p.Alpha < 1) {
+		return fmt.Errorf("judge: alpha is %v, expected more than 0 and less than 1", p.Alpha)
+	}
+	if !(p.AlphaPromote > 0 && p.AlphaPromote < 1) {
+		return fmt.Errorf("judge: alphaPromote is %v, expected more than 0 and less than 1", p.AlphaPromote)
+	}
+	if !(p.Horizon > 0) || math.IsInf(p.Horizon, 0) {
+		return fmt.Errorf("judge: horizon is %v s, expected a positive time (the usual one is 1800)", p.Horizon)
+	}
+	for i, l := range p.Looseness {
+		if !(l >= 1) || math.IsInf(l, 0) {
+			return fmt.Errorf("judge: looseness %d is %v, expected at least 1", i, l)
+		}
+	}
+	if len(p.Metrics) == 0 {
+		return fmt.Errorf("judge: no metric to judge by, expected at least one")
+	}
+	sum := 0.0
+	for i, m := range p.Metrics {
+		if err := m.validate(); err != nil {
+			return err
+		}
+		for _, other := range p.Metrics[:i] {
+			if other.Name == m.Name {
+				return fmt.Errorf("judge: two metrics are named %q, expected different names", m.Name)
+			}
+		}
+		if m.decides() {
+			sum += m.Share
+		}
+	}
+	if sum > 1+1e-9 {
+		return fmt.Errorf("judge: the metrics' shares of alpha sum to %v, expected at most 1", sum)
+	}
+	return nil
+}
+
+// decides reports whether a finding of the metric fails the run.
+func (m Metric) decides() bool { return !m.Watch && !m.Pause }
+
+func (m Metric) validate() error {
+	known := false
+	for _, k := range Kinds {
+		known = known || k == m.Kind
+	}
+	bad := func(what string, args ...any) error {
+		return fmt.Errorf("judge: metric %q: "+what, append([]any{m.Name}, args...)...)
+	}
+	switch {
+	case m.Name == "":
+		return fmt.Errorf("judge: a metric has no name")
+	case !known:
+		return bad("kind %q is unknown, expected one of %v", m.Kind, Kinds)
+	case !(m.Share >= 0 && m.Share <= 1):
+		return bad("share of alpha is %v, expected 0 to 1", m.Share)
+	case m.decides() && m.Share == 0:
+		return bad("it can fail the run but has no share of alpha, expected a share above 0, or watch or pause")
+	case m.Ratio != 0 && !(m.Ratio > 1) || math.IsInf(m.Ratio, 0):
+		return bad("ratio margin is %v, expected more than 1, or 0 for none", m.Ratio)
+	case !(m.Difference >= 0) || math.IsInf(m.Difference, 0):
+		return bad("difference margin is %v, expected more than 0, or 0 for none", m.Difference)
+	case m.Tolerate != 0 && !(m.Tolerate >= 1) || math.IsInf(m.Tolerate, 0):
+		return bad("tolerated ratio is %v, expected at least 1, or 0 for none", m.Tolerate)
+	case m.Required && m.Ratio == 0 && m.Difference == 0:
+		return bad("its proof is required but it has no margin, expected a ratio or a difference")
+	case math.IsInf(m.Limit, 0):
+		return bad("limit is %v, expected a finite number, or NaN for none", m.Limit)
+	}
+	return m.validateKind(bad)
+}
+
+func (m Metric) validateKind(bad func(string, ...any) error) error {
+	switch m.Kind {
+	case Proportion:
+		if m.Difference >= 1 {
+			return bad("difference margin is %v, expected less than 1 for a share", m.Difference)
+		}
+	case Latency, Amount:
+		if m.Required && (m.Ratio == 0 || m.Difference != 0) {
+			return bad("kind %s is proven by a ratio margin only, expected a ratio and no difference", m.Kind)
+		}
+		if !(m.Quantile >= 0 && m.Quantile < 1) {
+			return bad("quantile is %v, expected between 0 and 1 (0: the median)", m.Quantile)
+		}
+	}
+	return nil
+}
+
+// check refuses what no honest counter can have produced.
+func (b *Batch) check(last float64) error {
+	switch {
+	case math.IsNaN(b.At) || math.IsInf(b.At, 0) || b.At < 0:
+		return fmt.Errorf("judge: batch time is %v s, expected seconds since the run began", b.At)
+	case b.At < last:
+		return fmt.Errorf("judge: batch time %v s is before the last one, %v s; expected batches in the order of time", b.At, last)
+	case !(b.Share >= 0 && b.Share <= 1):
+		return fmt.Errorf("judge: the canary's share is %v, expected 0 to 1 (0: not known, counts decide)", b.Share)
+	}
+	if err := b.Canary.check("canary"); err != nil {
+		return err
+	}
+	return b.Stable.check("stable")
+}
+
+// maxCount bounds every count, so that sums stay exact.
+const maxCount = int64(1) << 48
+
+func (s *Side) check(who string) error {
+	switch {
+	case s.N < 0 || s.N > maxCount:
+		return fmt.Errorf("judge: %s has %d units, expected 0 to %d", who, s.N, maxCount)
+	case s.Bad < 0 || s.Bad > maxCount:
+		return fmt.Errorf("judge: %s has %d bad units, expected 0 to %d", who, s.Bad, maxCount)
+	}
+	before := int32(-1)
+	for _, c := range s.Bins {
+		if c.Bin <= before || c.Bin >= scaleBins {
+			return fmt.Errorf("judge: %s has bin %d after bin %d, expected each bin once, in order, 0 to %d", who, c.Bin, before, scaleBins-1)
+		}
+		if c.Count < 0 || c.Count > maxCount {
+			return fmt.Errorf("judge: %s has %d values in bin %d, expected 0 to %d", who, c.Count, c.Bin, maxCount)
+		}
+		before = c.Bin
+	}
+	return nil
+}

@@ -1,0 +1,143 @@
+package judge
+
+import "math"
+
+// proof is the evidence that a proportion is within one margin: the ratio to
+// stable's, the difference, or the looser of the two (the average of the two
+// e-values: the null of the looser one lies in both).
+type proof struct {
+	rho, delta float64 // 0: none
+	ratio      ratioProof
+	diff       diffProof
+	log        float64
+}
+
+func newProof(rho, delta, looseness float64) proof {
+	p := proof{}
+	if rho > 0 {
+		p.rho = 1 + (rho-1)*looseness
+		p.ratio = newRatioProof(p.rho)
+	}
+	if delta > 0 {
+		p.delta = min(delta*looseness, 1)
+	}
+	return p
+}
+
+func (p *proof) bet(n counts) {
+	if n.w <= 0 || n.w >= 1 {
+		return
+	}
+	if p.rho > 0 {
+		p.ratio.bet(n)
+	}
+	if p.delta > 0 {
+		p.diff.bet(p.delta, n)
+	}
+	p.settle()
+}
+
+// settle recomputes the log e-value after its parts moved.
+func (p *proof) settle() {
+	switch {
+	case p.rho > 0 && p.delta > 0:
+		p.log = logAdd(p.ratio.log(), p.diff.log()) - math.Ln2
+	case p.rho > 0:
+		p.log = p.ratio.log()
+	case p.delta > 0:
+		p.log = p.diff.log()
+	}
+}
+
+// ratioProof bets on bad units only that their odds of being the canary's are
+// alt times a request's, against rho times.
+type ratioProof struct {
+	rho  float64
+	alts [4]float64
+	logE [4]float64
+}
+
+func newRatioProof(rho float64) ratioProof {
+	return ratioProof{rho: rho, alts: [4]float64{0.5, 0.8, 1, 1 + 0.4*(rho-1)}}
+}
+
+func (p *ratioProof) bet(n counts) {
+	if n.ec+n.es == 0 {
+		return
+	}
+	null := math.Log1p(n.w * (p.rho - 1))
+	for i, a := range p.alts {
+		p.logE[i] += n.ec*math.Log(a/p.rho) - (n.ec+n.es)*(math.Log1p(n.w*(a-1))-null)
+	}
+}
+
+func (p *ratioProof) log() float64 { return logSumExp(p.logE[:]) - math.Log(float64(len(p.logE))) }
+
+// Stakes of the difference proof as parts of the largest possible one, and
+// their prior.
+var (
+	stakes     = [7]float64{0.98, 0.7, 0.4, 0.2, 0.08, 0.03, 0.01}
+	stakePrior = [7]float64{2, 1.5, 1, 1, 0.7, 0.5, 0.3}
+)
+
+// diffProof bets against "the canary's rate is at least stable's plus delta".
+type diffProof struct {
+	logE [7]float64
+	// the factors of one unit for the share and margin last seen
+	w, delta     float64
+	good, ec, es [7]float64
+}
+
+func (p *diffProof) bet(delta float64, n counts) {
+	if n.w != p.w || delta != p.delta {
+		p.set(delta, n.w)
+	}
+	good := n.nc - n.ec + n.ns - n.es
+	for k := range p.logE {
+		p.logE[k] += n.ec*p.ec[k] + n.es*p.es[k] + good*p.good[k]
+	}
+}
+
+func (p *diffProof) set(delta, w float64) {
+	p.w, p.delta = w, delta
+	for k, f := range stakes {
+		lam := f / (1/w - delta)
+		p.good[k] = math.Log1p(lam * delta)
+		p.ec[k] = math.Log1p(lam * (delta - 1/w))
+		p.es[k] = math.Log1p(lam * (delta + 1/(1-w)))
+	}
+}
+
+func (p *diffProof) log() float64 {
+	var xs [7]float64
+	total := 0.0
+	for k, q := range stakePrior {
+		xs[k] = p.logE[k] + math.Log(q)
+		total += q
+	}
+	return logSumExp(xs[:]) - math.Log(total)
+}
+
+// proofs are the proofs of one metric, one for each looseness of its margin.
+type proofs struct {
+	each   []proof
+	proven []bool // once proven, always proven: Ville's inequality holds at every look
+	bar    float64
+}
+
+func newProofs(m Metric, p Policy) proofs {
+	out := proofs{bar: math.Log(1 / p.AlphaPromote), proven: make([]bool, len(p.Looseness))}
+	for _, l := range p.Looseness {
+		out.each = append(out.each, newProof(m.Ratio, m.Difference, l))
+	}
+	return out
+}
+
+func (p *proofs) bet(n counts) {
+	for i := range p.each {
+		p.each[i].bet(n)
+		if p.each[i].log >= p.bar {
+			p.proven[i] = true
+		}
+	}
+}

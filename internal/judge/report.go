@@ -1,0 +1,159 @@
+package judge
+
+import (
+	"fmt"
+	"math"
+	"strings"
+)
+
+// Report says what the evidence allows to say, against the margins multiplied
+// by entry step of the policy's Looseness (out of range: the last one).
+func (r *Run) Report(step int) Report {
+	step = max(0, min(step, len(r.policy.Looseness)-1))
+	out := Report{Verdict: Inconclusive, LogE: clip(r.logM), Threshold: r.bar()}
+	for i, m := range r.policy.Metrics {
+		mr := r.metricReport(i, step)
+		out.Metrics = append(out.Metrics, mr)
+		out.At = max(out.At, r.last[i])
+		if m.Kind == Proportion || out.Canary+out.Stable == 0 {
+			out.Canary, out.Stable = max(out.Canary, mr.Canary.N), max(out.Stable, mr.Stable.N)
+		}
+		if m.Pause && mr.Verdict == Fail && out.Pause == "" {
+			out.Pause = mr.Reason
+		}
+	}
+	switch {
+	case r.failed:
+		r.explainFail(&out)
+	case r.allProven(out.Metrics):
+		out.Verdict, out.Reason = Pass, passReason(out.Metrics)
+	default:
+		out.Reason = waitReason(out)
+	}
+	return out
+}
+
+// clip keeps a log e-value printable.
+func clip(x float64) float64 { return max(-1e300, min(1e300, x)) }
+
+func (r *Run) metricReport(i, step int) MetricReport {
+	m := r.policy.Metrics[i]
+	p := r.metrics[i]
+	out := MetricReport{
+		Name: m.Name, Kind: m.Kind, Verdict: Inconclusive, Required: m.Required,
+		LogE: clip(p.evidence()), Threshold: r.threshold(m),
+	}
+	var proven bool
+	out.LogProof, proven = p.proof(step)
+	out.LogProof = clip(out.LogProof)
+	out.ProofThreshold = math.Log(1 / r.policy.AlphaPromote)
+	out.Margin = marginWords(m, r.policy.Looseness[step])
+	p.report(m, step, &out)
+	switch {
+	case r.blamed[i] || out.LogE >= out.Threshold:
+		out.Verdict, out.MoreRequests = Fail, nil
+		out.Reason = worseReason(out)
+	case proven:
+		out.Verdict, out.MoreRequests = Pass, nil
+		out.Reason = fmt.Sprintf("%s: proven to be %s.", m.Name, out.Margin)
+	default:
+		out.Reason = openReason(out)
+	}
+	return out
+}
+
+func (r *Run) allProven(ms []MetricReport) bool {
+	any := false
+	for _, m := range ms {
+		if m.Required {
+			if m.Verdict != Pass {
+				return false
+			}
+			any = true
+		}
+	}
+	return any
+}
+
+func (r *Run) explainFail(out *Report) {
+	out.Verdict, out.LogE = Fail, max(clip(r.failLog), out.LogE)
+	for i, m := range r.policy.Metrics {
+		if r.blamed[i] {
+			out.Blame = append(out.Blame, m.Name)
+			if out.Reason == "" {
+				out.Reason = out.Metrics[i].Reason
+			}
+		}
+	}
+}
+
+func worseReason(m MetricReport) string {
+	if m.Canary.Value == nil || m.Stable.Value == nil {
+		return fmt.Sprintf("%s: the canary is worse; a good version shows so much with a chance of %s at most.", m.Name, odds(m.LogE))
+	}
+	unit := m.displayUnit()
+	return fmt.Sprintf("%s: the canary is worse, %s against %s; a good version shows so much with a chance of %s at most.",
+		m.Name, amount(*m.Canary.Value, unit), amount(*m.Stable.Value, unit), odds(m.LogE))
+}
+
+func (m *MetricReport) displayUnit() string {
+	if m.Kind == Proportion {
+		return "share"
+	}
+	return m.Unit
+}
+
+func openReason(m MetricReport) string {
+	switch {
+	case m.Canary.N == 0:
+		return m.Name + ": nothing has been seen of the canary yet."
+	case m.Stable.N == 0:
+		return m.Name + ": nothing has been seen of stable, so there is nothing to compare with."
+	case m.Margin == "":
+		return m.Name + ": nothing is worse so far."
+	case m.MoreRequests == nil:
+		return fmt.Sprintf("%s: nothing is worse so far; when it can be proven to be %s cannot be said yet.", m.Name, m.Margin)
+	}
+	return fmt.Sprintf("%s: nothing is worse so far; about %s more requests are needed to prove it %s.", m.Name, about(*m.MoreRequests), m.Margin)
+}
+
+func passReason(ms []MetricReport) string {
+	var parts []string
+	for _, m := range ms {
+		if m.Required {
+			parts = append(parts, m.Name+" "+m.Margin)
+		}
+	}
+	return "Proven for every required metric: " + strings.Join(parts, ", ") + "."
+}
+
+// waitReason says what is missing: the required metric that needs longest.
+func waitReason(out Report) string {
+	if out.Canary == 0 {
+		return "No data yet: no request has reached the canary."
+	}
+	if out.Stable == 0 {
+		return "No data to compare with: no request has reached stable."
+	}
+	var slowest *MetricReport
+	for i := range out.Metrics {
+		m := &out.Metrics[i]
+		if !m.Required || m.Verdict != Inconclusive {
+			continue
+		}
+		if m.Canary.N == 0 || m.Stable.N == 0 {
+			return "No data yet for " + m.Name + "; nothing else is worse so far."
+		}
+		if slowest == nil || m.MoreRequests == nil || slowest.MoreRequests != nil && *m.MoreRequests > *slowest.MoreRequests {
+			slowest = m
+		}
+	}
+	switch {
+	case slowest == nil:
+		return "Nothing is worse so far; no metric's proof is required."
+	case slowest.MoreRequests == nil:
+		return fmt.Sprintf("Nothing is worse so far; when %s will be proven %s cannot be said yet.", slowest.Name, slowest.Margin)
+	}
+	return fmt.Sprintf("Nothing is worse so far; about %s more requests are needed to prove %s %s.",
+		about(*slowest.MoreRequests), slowest.Name, slowest.Margin)
+}

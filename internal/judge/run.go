@@ -1,0 +1,166 @@
+package judge
+
+import (
+	"fmt"
+	"math"
+)
+
+// Run is the judge of one run: it takes batches and can be asked for a report
+// after each. It is not safe for concurrent use.
+type Run struct {
+	policy  Policy
+	metrics []process
+	last    []float64 // time of each metric's last batch
+	logM    float64   // combined evidence
+	unspent float64   // share of alpha that no metric has
+
+	failed  bool // irrevocable
+	failAt  float64
+	failLog float64
+	blamed  []bool
+
+	batch   Batch     // of the update in progress, kept here so that it need not be allocated
+	scratch []float64 // of combine
+}
+
+// process is the sequential test of one metric.
+type process interface {
+	check(*Batch) error // before anything is changed
+	update(*Batch)
+	evidence() float64 // log e-value against the canary
+	proof(looseness int) (log float64, proven bool)
+	sides() (canary, stable int64)
+	report(m Metric, looseness int, r *MetricReport)
+	save([]byte) []byte
+	load(*decoder)
+}
+
+// New starts the judge of a run. histories holds what stable did before the
+// run, by metric; nil, or a zero value, is no history.
+func New(p Policy, histories []History) (*Run, error) {
+	if err := p.Validate(); err != nil {
+		return nil, err
+	}
+	if len(histories) != 0 && len(histories) != len(p.Metrics) {
+		return nil, fmt.Errorf("judge: %d histories for %d metrics, expected one each or none", len(histories), len(p.Metrics))
+	}
+	p.Metrics = append([]Metric(nil), p.Metrics...)
+	p.Looseness = append([]float64(nil), p.Looseness...)
+	if len(p.Looseness) == 0 {
+		p.Looseness = []float64{1}
+	}
+	r := &Run{policy: p, last: make([]float64, len(p.Metrics)), blamed: make([]bool, len(p.Metrics)), unspent: 1}
+	for i, m := range p.Metrics {
+		h := History{}
+		if len(histories) > 0 {
+			h = histories[i]
+		}
+		if err := h.check(m); err != nil {
+			return nil, err
+		}
+		r.metrics = append(r.metrics, newProcess(m, p, h))
+		if m.decides() {
+			r.unspent -= m.Share
+		}
+	}
+	r.unspent = max(0, r.unspent)
+	r.scratch = make([]float64, 0, len(p.Metrics)+1)
+	return r, nil
+}
+
+func newProcess(m Metric, p Policy, h History) process {
+	switch m.Kind {
+	case Latency, Amount:
+		return newHistogram(m, p, h)
+	default:
+		return newProportion(m, p, h)
+	}
+}
+
+func (h *History) check(m Metric) error {
+	if h.Bad > h.N {
+		return fmt.Errorf("judge: metric %q: the history has %d bad units of %d, expected no more than there are", m.Name, h.Bad, h.N)
+	}
+	s := Side{N: h.N, Bad: h.Bad, Bins: h.Bins}
+	if err := s.check("the history of " + m.Name); err != nil {
+		return err
+	}
+	for i, v := range h.Values {
+		if math.IsNaN(v) || math.IsInf(v, 0) {
+			return fmt.Errorf("judge: metric %q: history value %d is %v, expected a number", m.Name, i, v)
+		}
+	}
+	return nil
+}
+
+// Update takes a batch of one metric (by its index in the policy) into
+// account. It allocates nothing. A batch that no honest counter can have
+// produced is refused with an error and changes nothing. A share of 1, or a
+// version without units in counts mode, is no comparison: totals grow, evidence
+// stays.
+func (r *Run) Update(metric int, b Batch) error {
+	if metric < 0 || metric >= len(r.metrics) {
+		return fmt.Errorf("judge: there is no metric %d, expected 0 to %d", metric, len(r.metrics)-1)
+	}
+	if err := b.check(r.last[metric]); err != nil {
+		return fmt.Errorf("metric %q: %w", r.policy.Metrics[metric].Name, err)
+	}
+	r.batch = b
+	err := r.metrics[metric].check(&r.batch)
+	if err == nil {
+		r.metrics[metric].update(&r.batch)
+		r.last[metric] = b.At
+		r.decide(b.At)
+	}
+	r.batch = Batch{}
+	return err
+}
+
+// decide combines the metrics' e-values into one by their shares of alpha and
+// fails the run, for good, when it crosses 1/alpha.
+func (r *Run) decide(now float64) {
+	r.logM = r.combine()
+	if r.failed || r.logM < r.bar() {
+		return
+	}
+	r.failed, r.failAt, r.failLog = true, now, r.logM
+	most, found := -1, false
+	for i, m := range r.policy.Metrics {
+		if !m.decides() {
+			continue
+		}
+		e := r.metrics[i].evidence() + math.Log(m.Share)
+		r.blamed[i] = e >= r.bar()
+		found = found || r.blamed[i]
+		if most < 0 || e > r.metrics[most].evidence()+math.Log(r.policy.Metrics[most].Share) {
+			most = i
+		}
+	}
+	if !found && most >= 0 {
+		r.blamed[most] = true
+	}
+}
+
+func (r *Run) combine() float64 {
+	r.scratch = r.scratch[:0]
+	if r.unspent > 0 {
+		r.scratch = append(r.scratch, math.Log(r.unspent))
+	}
+	for i := range r.policy.Metrics {
+		if m := &r.policy.Metrics[i]; m.decides() {
+			r.scratch = append(r.scratch, math.Log(m.Share)+r.metrics[i].evidence())
+		}
+	}
+	return logSumExp(r.scratch)
+}
+
+// bar is what the combined evidence must reach.
+func (r *Run) bar() float64 { return math.Log(1 / r.policy.Alpha) }
+
+// threshold is what one metric's evidence must reach by itself.
+func (r *Run) threshold(m Metric) float64 {
+	if m.Share == 0 {
+		return r.bar()
+	}
+	return r.bar() - math.Log(m.Share)
+}

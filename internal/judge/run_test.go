@@ -1,0 +1,172 @@
+package judge
+
+import (
+	"bytes"
+	"math"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// twoMetrics is the policy of the examples: errors and latency.
+func twoMetrics() Policy {
+	return Policy{
+		Alpha: 0.01, AlphaPromote: 0.05, Horizon: 1800, Looseness: []float64{4, 2, 1},
+		Metrics: []Metric{
+			{Name: "errors", Kind: Proportion, Share: 0.5, Required: true, Ratio: 1.5, Difference: 0.005, Limit: math.NaN()},
+			{Name: "latency", Kind: Latency, Share: 0.3, Required: true, Ratio: 1.2, Quantile: 0.99, Limit: math.NaN()},
+		},
+	}
+}
+
+// world makes requests: one version's error rate and lognormal latency.
+type world struct {
+	rnd    *rand.Rand
+	bad    [2]float64 // stable, canary
+	median [2]float64
+	share  float64
+}
+
+// request is one unit: its version, outcome and latency bin.
+func (w *world) request() (canary, bad bool, bin int32) {
+	v := 0
+	if w.rnd.Float64() < w.share {
+		v = 1
+	}
+	return v == 1, w.rnd.Float64() < w.bad[v], BinOf(Latency, w.median[v]*math.Exp(0.5*w.rnd.NormFloat64()))
+}
+
+func history(w world, n int) []History {
+	errors, latency := History{N: int64(n)}, tally{}
+	w.share = 0
+	for range n {
+		_, bad, bin := w.request()
+		if bad {
+			errors.Bad++
+		}
+		latency[bin]++
+	}
+	h := History{}
+	for i, c := range latency {
+		if c > 0 {
+			h.Bins = append(h.Bins, BinCount{Bin: int32(i), Count: c})
+		}
+	}
+	return []History{errors, h}
+}
+
+// feed gives the judge one request in routing mode.
+func feed(t testing.TB, r *Run, w *world, at float64) (canary bool) {
+	t.Helper()
+	c, bad, bin := w.request()
+	e, l := Batch{At: at, Share: w.share}, Batch{At: at, Share: w.share}
+	se, sl := &e.Stable, &l.Stable
+	if c {
+		se, sl = &e.Canary, &l.Canary
+	}
+	se.N = 1
+	if bad {
+		se.Bad = 1
+	}
+	sl.Bins = []BinCount{{Bin: bin, Count: 1}}
+	if err := r.Update(0, e); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Update(1, l); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func newRun(t testing.TB, p Policy, h []History) *Run {
+	t.Helper()
+	r, err := New(p, h)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func TestOutageIsFailedWithinThreeCanaryRequests(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(1, 2))
+	for _, share := range []float64{0.01, 0.05, 0.10} {
+		for _, stable := range []float64{0.001, 0.01, 0.05} {
+			w := world{rnd: rnd, bad: [2]float64{stable, 1}, median: [2]float64{0.1, 0.1}, share: share}
+			h := history(w, 5000)
+			const runs = 100
+			canary := 0
+			for range runs {
+				r := newRun(t, twoMetrics(), h)
+				for i := 0; !r.failed; i++ {
+					if feed(t, r, &w, float64(i)/500) {
+						canary++
+					}
+				}
+			}
+			mean := float64(canary) / runs
+			t.Logf("share %v, stable %v: %.2f canary requests", share, stable, mean)
+			if mean > 3 && stable <= 0.01 {
+				t.Errorf("share %v, stable %v: %.2f canary requests until the fail, want at most 3", share, stable, mean)
+			}
+		}
+	}
+}
+
+func TestSnapshotContinuesBitForBit(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(3, 4))
+	w := world{rnd: rnd, bad: [2]float64{0.01, 0.015}, median: [2]float64{0.1, 0.105}, share: 0.2}
+	a := newRun(t, twoMetrics(), history(w, 2000))
+	for i := range 5000 {
+		feed(t, a, &w, float64(i)/100)
+	}
+	b, err := Restore(twoMetrics(), a.Snapshot())
+	if err != nil {
+		t.Fatal(err)
+	}
+	wa, wb := w, w
+	wa.rnd, wb.rnd = rand.New(rand.NewPCG(5, 6)), rand.New(rand.NewPCG(5, 6))
+	for i := range 20000 {
+		feed(t, a, &wa, 50+float64(i)/100)
+		feed(t, b, &wb, 50+float64(i)/100)
+	}
+	if !bytes.Equal(a.Snapshot(), b.Snapshot()) {
+		t.Fatal("the restored run went another way")
+	}
+	if d := cmp.Diff(a.Report(0), b.Report(0)); d != "" {
+		t.Fatal(d)
+	}
+	t.Logf("snapshot %d bytes; %+v", len(a.Snapshot()), a.Report(2).Reason)
+}
+
+func TestHealthyCanaryIsProven(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(7, 8))
+	w := world{rnd: rnd, bad: [2]float64{0.01, 0.01}, median: [2]float64{0.1, 0.1}, share: 0.1}
+	r := newRun(t, twoMetrics(), history(w, 10000))
+	for i := 0; i < 200_000 && (i%1000 != 0 || r.Report(2).Verdict == Inconclusive); i++ {
+		feed(t, r, &w, float64(i)/1000)
+	}
+	got := r.Report(2)
+	if got.Verdict != Pass {
+		t.Fatalf("verdict %s (%s), want Pass", got.Verdict, got.Reason)
+	}
+}
+
+func TestUpdateAllocatesNothing(t *testing.T) {
+	w := world{rnd: rand.New(rand.NewPCG(1, 1)), bad: [2]float64{0.01, 0.01}, median: [2]float64{0.1, 0.1}, share: 0.1}
+	r := newRun(t, twoMetrics(), history(w, 1000))
+	at := 0.0
+	bins := []BinCount{{Bin: 500, Count: 30}, {Bin: 560, Count: 20}}
+	for _, share := range []float64{0.1, 0} {
+		n := testing.AllocsPerRun(1000, func() {
+			at += 0.1
+			b := Batch{At: at, Share: share, Canary: Side{N: 50, Bad: 1, Bins: bins}, Stable: Side{N: 500, Bad: 4, Bins: bins}}
+			if r.Update(0, b) != nil || r.Update(1, b) != nil {
+				t.Fatal("refused")
+			}
+		})
+		if n != 0 {
+			t.Errorf("share %v: %v allocations for an update, want 0", share, n)
+		}
+	}
+}

@@ -1,0 +1,102 @@
+package judge
+
+import "math"
+
+// shape is one way in which a distribution can get worse: a part of the values
+// is scaled by a factor, or an upper part grows.
+type shape struct {
+	factor, part  float64 // factor 0: an exceedance
+	quantile, psi float64
+	prior, period float64
+}
+
+// shapes are the components of latency and amounts.
+var shapes = []shape{
+	{factor: 1.04, part: 1, prior: 1.5, period: 60}, {factor: 1.12, part: 1, prior: 1.5, period: 60},
+	{factor: 1.35, part: 1, prior: 1.5, period: 20}, {factor: 2, part: 1, prior: 1.5, period: 5},
+	{factor: 5, part: 1, prior: 1.5, period: 5},
+	{factor: 5, part: 0.01, prior: 1, period: 60}, {factor: 5, part: 0.06, prior: 1, period: 20},
+	{factor: 5, part: 0.3, prior: 1, period: 5},
+	{quantile: 0.9, psi: 2, prior: 0.5, period: 60}, {quantile: 0.99, psi: 2.5, prior: 0.7, period: 60},
+	{quantile: 0.999, psi: 12, prior: 0.7, period: 60},
+}
+
+// oddsFloor and oddsCeiling bound what one value can say.
+const (
+	oddsFloor   = 0.02
+	oddsCeiling = 200.0
+)
+
+// density is stable's distribution over bins, smoothed: every bin takes the
+// mean over the smallest window that holds enough values, so that windows are
+// wide in the tails, and a broad share keeps every bin possible.
+func density(t *tally, p *[scaleBins]float64) {
+	var sum [scaleBins + 1]float64
+	for i, c := range t {
+		sum[i+1] = sum[i] + float64(c)
+	}
+	n := sum[scaleBins]
+	const enough, widest = 50.0, 40
+	need := min(enough, n/8+1)
+	total := 0.0
+	for i := range p {
+		lo, hi := i, i+1
+		for h := 1; sum[hi]-sum[lo] < need && h <= widest; h++ {
+			lo, hi = max(0, i-h), min(scaleBins, i+h+1)
+		}
+		p[i] = (sum[hi] - sum[lo]) / float64(hi-lo)
+		total += p[i]
+	}
+	mid := t.quantileBin(0.5)
+	broad := min(0.1, 1/(n+1))
+	norm := 0.0
+	for i := range p {
+		norm += broadShape(i - mid)
+	}
+	for i := range p {
+		p[i] = (1-broad)*p[i]/total + broad*broadShape(i-mid)/norm
+	}
+}
+
+func broadShape(d int) float64 { return math.Exp(-math.Abs(float64(d)) / 80) }
+
+// scaledOdds fills r with how many times likelier each bin is when part of the
+// values is shifted, made nondecreasing (pool adjacent violators, weighted by
+// p), so that worse values never speak for the canary.
+func scaledOdds(p *[scaleBins]float64, shift, part float64, r *[scaleBins]float64) {
+	for i := range r {
+		x := float64(i) - shift
+		lo := int(math.Floor(x))
+		at := func(j int) float64 { return p[max(0, min(scaleBins-1, j))] }
+		frac := x - float64(lo)
+		r[i] = 1 - part + part*((1-frac)*at(lo)+frac*at(lo+1))/p[i]
+	}
+	poolViolators(p, r)
+	for i := range r {
+		r[i] = max(oddsFloor, min(oddsCeiling, r[i]))
+	}
+}
+
+// poolViolators replaces r by its weighted isotonic fit.
+func poolViolators(p, r *[scaleBins]float64) {
+	var mean, weight [scaleBins]float64
+	var size [scaleBins]int
+	top := 0
+	for i := range r {
+		mean[top], weight[top], size[top] = r[i], p[i], 1
+		top++
+		for top > 1 && mean[top-2] > mean[top-1] {
+			w := weight[top-2] + weight[top-1]
+			mean[top-2] = (mean[top-2]*weight[top-2] + mean[top-1]*weight[top-1]) / w
+			weight[top-2], size[top-2] = w, size[top-2]+size[top-1]
+			top--
+		}
+	}
+	i := 0
+	for g := range top {
+		for range size[g] {
+			r[i] = mean[g]
+			i++
+		}
+	}
+}

@@ -1,0 +1,292 @@
+package judge
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"math"
+)
+
+// snapshotVersion is the first byte of a snapshot.
+const snapshotVersion = 1
+
+// Snapshot returns the state of the run, to be saved with the cursor of its
+// evidence. Restore continues from it bit for bit.
+func (r *Run) Snapshot() []byte {
+	b := []byte{snapshotVersion}
+	b = binary.LittleEndian.AppendUint64(b, r.policy.fingerprint())
+	b = appendBool(b, r.failed)
+	b = appendFloat(b, r.failAt)
+	b = appendFloat(b, r.failLog)
+	b = appendFloat(b, r.unspent)
+	for i, p := range r.metrics {
+		b = appendFloat(b, r.last[i])
+		b = appendBool(b, r.blamed[i])
+		b = p.save(b)
+	}
+	return b
+}
+
+// Restore continues a run from a snapshot that was taken under the same
+// policy.
+func Restore(p Policy, snapshot []byte) (*Run, error) {
+	r, err := New(p, nil)
+	if err != nil {
+		return nil, err
+	}
+	d := &decoder{b: snapshot}
+	if v := d.byte(); d.err == nil && v != snapshotVersion {
+		return nil, fmt.Errorf("judge: the snapshot has version %d, expected %d", v, snapshotVersion)
+	}
+	if sum := d.uint64(); d.err == nil && sum != r.policy.fingerprint() {
+		return nil, errors.New("judge: the snapshot was taken under another policy; a run keeps the policy that it began with")
+	}
+	r.failed = d.bool()
+	r.failAt = d.float()
+	r.failLog = d.float()
+	r.unspent = d.float()
+	for i, m := range r.metrics {
+		r.last[i] = d.float()
+		r.blamed[i] = d.bool()
+		m.load(d)
+	}
+	if d.err == nil && len(d.b) > 0 {
+		d.err = fmt.Errorf("%d bytes too many", len(d.b))
+	}
+	if d.err != nil {
+		return nil, fmt.Errorf("judge: the snapshot cannot be read: %w", d.err)
+	}
+	r.logM = r.combine()
+	return r, nil
+}
+
+// fingerprint tells policies apart.
+func (p Policy) fingerprint() uint64 {
+	h := fnv.New64a()
+	fmt.Fprintf(h, "%v", p)
+	return h.Sum64()
+}
+
+func appendFloat(b []byte, x float64) []byte {
+	return binary.LittleEndian.AppendUint64(b, math.Float64bits(x))
+}
+
+func appendBool(b []byte, x bool) []byte {
+	if x {
+		return append(b, 1)
+	}
+	return append(b, 0)
+}
+
+// decoder reads what the append functions wrote; after the first error it
+// returns zeros.
+type decoder struct {
+	b   []byte
+	err error
+}
+
+var errShort = errors.New("it ends too early")
+
+func (d *decoder) take(n int) []byte {
+	if d.err == nil && len(d.b) < n {
+		d.err = errShort
+	}
+	if d.err != nil {
+		return make([]byte, n)
+	}
+	out := d.b[:n]
+	d.b = d.b[n:]
+	return out
+}
+
+func (d *decoder) byte() byte     { return d.take(1)[0] }
+func (d *decoder) bool() bool     { return d.byte() != 0 }
+func (d *decoder) uint64() uint64 { return binary.LittleEndian.Uint64(d.take(8)) }
+
+// float reads a number that is not NaN.
+func (d *decoder) float() float64 {
+	x := math.Float64frombits(d.uint64())
+	if math.IsNaN(x) {
+		d.fail("a number is NaN")
+		return 0
+	}
+	return x
+}
+
+// count reads a number of things.
+func (d *decoder) count() int64 {
+	if d.err != nil {
+		return 0
+	}
+	x, n := binary.Uvarint(d.b)
+	if n <= 0 || x > 1<<62 {
+		d.fail("a count cannot be read")
+		return 0
+	}
+	d.b = d.b[n:]
+	return int64(x)
+}
+
+func (d *decoder) fail(why string) {
+	if d.err == nil {
+		d.err = errors.New(why)
+	}
+}
+
+func (d *decoder) floats(xs []float64) {
+	for i := range xs {
+		xs[i] = d.float()
+	}
+}
+
+func appendFloats(b []byte, xs []float64) []byte {
+	for _, x := range xs {
+		b = appendFloat(b, x)
+	}
+	return b
+}
+
+func appendCount(b []byte, n int64) []byte { return binary.AppendUvarint(b, uint64(n)) }
+
+func (b *bets) save(out []byte) []byte {
+	out = appendFloat(out, b.last)
+	out = appendFloats(out, b.logR)
+	return appendFloats(out, b.u)
+}
+
+func (b *bets) load(d *decoder) {
+	b.last = d.float()
+	d.floats(b.logR)
+	d.floats(b.u)
+	b.settle()
+}
+
+func (p *proofs) save(out []byte) []byte {
+	for i := range p.each {
+		e := &p.each[i]
+		out = appendBool(out, p.proven[i])
+		if e.rho > 0 {
+			out = appendFloats(out, e.ratio.logE[:])
+		}
+		if e.delta > 0 {
+			out = appendFloats(out, e.diff.logE[:])
+		}
+	}
+	return out
+}
+
+func (p *proofs) load(d *decoder) {
+	for i := range p.each {
+		e := &p.each[i]
+		p.proven[i] = d.bool()
+		if e.rho > 0 {
+			d.floats(e.ratio.logE[:])
+		}
+		if e.delta > 0 {
+			d.floats(e.diff.logE[:])
+		}
+		e.settle()
+	}
+}
+
+func (e *eventShares) save(out []byte) []byte {
+	for i := range e.pools {
+		p := &e.pools[i]
+		out = appendBool(out, p.n > 0)
+		if p.n > 0 {
+			out = appendFloats(out, []float64{p.n, p.canary, p.sumW, p.least, p.most})
+		}
+	}
+	return out
+}
+
+func (e *eventShares) load(d *decoder) {
+	for i := range e.pools {
+		p := &e.pools[i]
+		if d.bool() {
+			p.n, p.canary, p.sumW, p.least, p.most = d.float(), d.float(), d.float(), d.float(), d.float()
+		}
+	}
+}
+
+func (p *proportion) save(out []byte) []byte {
+	out = p.bets.save(out)
+	out = appendFloats(out, []float64{p.bad, p.n, p.share})
+	for _, n := range [4]int64{p.nc, p.ec, p.ns, p.es} {
+		out = appendCount(out, n)
+	}
+	out = p.proofs.save(out)
+	return p.events.save(out)
+}
+
+func (p *proportion) load(d *decoder) {
+	p.bets.load(d)
+	p.bad, p.n, p.share = d.float(), d.float(), d.float()
+	p.nc, p.ec, p.ns, p.es = d.count(), d.count(), d.count(), d.count()
+	p.proofs.load(d)
+	p.events.load(d)
+}
+
+// save writes the bins that are not empty as pairs of gap and count.
+func (t *tally) save(out []byte) []byte {
+	used := 0
+	for _, c := range t {
+		if c > 0 {
+			used++
+		}
+	}
+	out = appendCount(out, int64(used))
+	before := 0
+	for i, c := range t {
+		if c > 0 {
+			out = appendCount(out, int64(i-before))
+			out = appendCount(out, c)
+			before = i
+		}
+	}
+	return out
+}
+
+func (t *tally) load(d *decoder) int64 {
+	bin, total := int64(0), int64(0)
+	for range min(d.count(), scaleBins) {
+		bin += d.count()
+		if bin >= scaleBins {
+			d.fail("a bin is out of range")
+			return 0
+		}
+		t[bin] = d.count()
+		total += t[bin]
+	}
+	return total
+}
+
+func (g *histogram) save(out []byte) []byte {
+	out = g.bets.save(out)
+	out = appendFloat(out, g.builtAt)
+	for i := range g.margins {
+		out = appendFloats(out, g.margins[i].logE[:])
+		out = appendBool(out, g.proven[i])
+	}
+	for _, t := range []*tally{&g.base, &g.fresh, &g.canary, &g.stable} {
+		out = t.save(out)
+	}
+	return out
+}
+
+func (g *histogram) load(d *decoder) {
+	g.bets.load(d)
+	g.builtAt = d.float()
+	for i := range g.margins {
+		d.floats(g.margins[i].logE[:])
+		g.proven[i] = d.bool()
+	}
+	g.baseN = g.base.load(d)
+	g.freshN = g.fresh.load(d)
+	g.canary.load(d)
+	g.stable.load(d)
+	if g.baseN > 0 {
+		g.build()
+	}
+}
