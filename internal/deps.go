@@ -17,7 +17,6 @@ import (
 	_ "github.com/prometheus/prometheus/promql"
 	_ "github.com/prometheus/prometheus/scrape"
 	_ "github.com/prometheus/prometheus/tsdb"
-	_ "github.com/prometheus/prometheus/web/api/v1"
 	_ "github.com/rogpeppe/go-internal/testscript"
 	_ "github.com/santhosh-tekuri/jsonschema/v6"
 	_ "github.com/spf13/cobra"
