@@ -1,0 +1,154 @@
+package supervise
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// Probe says when something is ready. Without HTTP a TCP connection is enough.
+type Probe struct {
+	HTTP     string        // path; ready when it answers 200 to 399
+	Interval time.Duration // between probes of what is ready; default 2 s
+	Timeout  time.Duration // of one probe; default 1 s
+	Deadline time.Duration // longest time until first ready; default 60 s
+}
+
+func (p Probe) withDefaults() Probe {
+	p.Interval = orDefault(p.Interval, 2*time.Second)
+	p.Timeout = orDefault(p.Timeout, time.Second)
+	p.Deadline = orDefault(p.Deadline, time.Minute)
+	return p
+}
+
+// What is not ready is probed after 10 ms, then ever more slowly.
+const (
+	firstDelay = 10 * time.Millisecond
+	slowDelay  = 250 * time.Millisecond
+)
+
+// Check probes scheme://host:port once; schemes are http, https and h2c.
+func (p Probe) Check(ctx context.Context, base string) error {
+	p = p.withDefaults()
+	ctx, cancel := context.WithTimeout(ctx, p.Timeout)
+	defer cancel()
+	if p.HTTP != "" {
+		status, err := get(ctx, base, p.HTTP)
+		if err == nil && (status < 200 || status > 399) {
+			err = fmt.Errorf("GET %s%s answered %d: expected 200 to 399", base, p.HTTP, status)
+		}
+		return err
+	}
+	_, address, _ := strings.Cut(base, "://")
+	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
+	if err != nil {
+		return fmt.Errorf("connecting to %s: %w", address, plain(err))
+	}
+	return conn.Close()
+}
+
+// plain is the reason below the addresses that package net adds: they stand in
+// the message already, and a changing source port would look like news.
+func plain(err error) error {
+	var op *net.OpError
+	if errors.As(err, &op) {
+		return op.Err
+	}
+	return err
+}
+
+// Watch probes until ctx ends and calls report, one call at a time, whenever
+// readiness or its reason changes: nil is ready. Two failures in a row make
+// unready what was ready. What is not ready is probed every 10 ms at first,
+// every 250 ms until the deadline, then at the interval.
+func (p Probe) Watch(ctx context.Context, base string, report func(error)) {
+	p = p.withDefaults()
+	p.watch(ctx, func(ctx context.Context) error { return p.Check(ctx, base) }, report)
+}
+
+func (p Probe) watch(ctx context.Context, check func(context.Context) error, report func(error)) {
+	var (
+		ready, doubt bool
+		said         string
+		delay        = firstDelay
+		begin        = time.Now()
+	)
+	for {
+		err := check(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		switch {
+		case err == nil:
+			if !ready {
+				report(nil)
+			}
+			ready, doubt, said, delay = true, false, "", p.Interval
+		case ready && !doubt:
+			doubt, delay = true, firstDelay
+		default:
+			if ready {
+				begin = time.Now()
+			}
+			if text := err.Error(); ready || text != said {
+				said = text
+				report(err)
+			}
+			ready, doubt, delay = false, false, p.slower(delay, time.Since(begin))
+		}
+		select {
+		case <-time.After(delay):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (p Probe) slower(delay, since time.Duration) time.Duration {
+	if since > p.Deadline {
+		return max(p.Interval, slowDelay)
+	}
+	return min(delay*3/2, slowDelay)
+}
+
+// maxProbeBody is what is read of an answer, so that the peer can finish it.
+const maxProbeBody = 64 << 10
+
+// get sends one request on a connection of its own and returns the status.
+func get(ctx context.Context, base, path string) (int, error) {
+	scheme, address, _ := strings.Cut(base, "://")
+	transport := &http.Transport{
+		DisableKeepAlives:      true,
+		DisableCompression:     true,
+		MaxResponseHeaderBytes: 64 << 10,
+		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
+		Protocols:              new(http.Protocols),
+	}
+	defer transport.CloseIdleConnections()
+	transport.Protocols.SetHTTP1(scheme != "h2c")
+	transport.Protocols.SetUnencryptedHTTP2(scheme == "h2c")
+	transport.Protocols.SetHTTP2(scheme == "https")
+	if scheme == "h2c" {
+		scheme = "http"
+	}
+	url := scheme + "://" + address + "/" + strings.TrimPrefix(path, "/")
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return 0, fmt.Errorf("making a request for %s: %w", url, err)
+	}
+	req.Header.Set("User-Agent", "haldane-probe")
+	resp, err := transport.RoundTrip(req)
+	if err != nil {
+		return 0, fmt.Errorf("GET %s: %w", url, plain(err))
+	}
+	defer resp.Body.Close()
+	// The status has been given; how the body ends does not matter.
+	_, _ = io.CopyN(io.Discard, resp.Body, maxProbeBody)
+	return resp.StatusCode, nil
+}
