@@ -1,0 +1,104 @@
+// Package embedded is the metric.Provider of the embedded default: errors,
+// latency and rate are what the proxy saw of every request (telemetry taps),
+// cpu and memory are those of the versions' processes, and PromQL runs on the
+// embedded store. It knows no router, no run's plan and no statistics.
+//
+// Read this file first, then reader.go (what becomes evidence).
+package embedded
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/haldane-project/haldane/internal/metric"
+	"github.com/haldane-project/haldane/internal/metric/query"
+	"github.com/haldane-project/haldane/internal/release"
+	"github.com/haldane-project/haldane/internal/telemetry"
+)
+
+// Querier evaluates PromQL on the embedded store. ok is false where the result
+// is empty; a result of several series is an error.
+type Querier interface {
+	Value(ctx context.Context, promql string, at time.Time) (value float64, ok bool, err error)
+}
+
+// Provider serves evidence from a Recorder.
+type Provider struct {
+	recorder *telemetry.Recorder
+	querier  Querier
+}
+
+var _ metric.Provider = (*Provider)(nil)
+
+// New returns a Provider. Without a Querier, metrics with a Prometheus source
+// are refused.
+func New(r *telemetry.Recorder, q Querier) *Provider { return &Provider{recorder: r, querier: q} }
+
+// Check implements metric.Provider.
+func (p *Provider) Check(_ context.Context, rel release.Release, metrics []release.Metric) error {
+	for _, m := range metrics {
+		if err := p.check(rel, m); err != nil {
+			return fmt.Errorf("metric %s of release %s: %w", m.Name, rel.Name, err)
+		}
+	}
+	return nil
+}
+
+func (p *Provider) check(rel release.Release, m release.Metric) error {
+	switch from := m.Source; {
+	case from.Prometheus != "":
+		if m.Kind != release.Gauge {
+			return fmt.Errorf("a query gives a level over time, so the kind must be gauge, not %s", m.Kind)
+		}
+		if p.querier == nil {
+			return fmt.Errorf("this daemon keeps no metrics history to run a query on: remove the source, or start it with a data directory")
+		}
+		_, err := query.Parse(from.Prometheus)
+		return err
+	case from.Process != "":
+		return checkProcess(rel, m)
+	case from.LLM != "":
+		return fmt.Errorf("source llm: %s is not measured by the embedded proxy; known sources: prometheus, process, or none", from.LLM)
+	}
+	switch m.Kind {
+	case release.Errors, release.Latency, release.Rate:
+		return nil
+	}
+	return fmt.Errorf("kind %s needs a source; the proxy itself measures errors, latency and rate", m.Kind)
+}
+
+func checkProcess(rel release.Release, m release.Metric) error {
+	if m.Kind != release.Gauge {
+		return fmt.Errorf("%s of a process is a level, so the kind must be gauge, not %s", m.Source.Process, m.Kind)
+	}
+	if m.Source.Process != cpu && m.Source.Process != memory {
+		return fmt.Errorf("a process has no %q; known: %s", m.Source.Process, strings.Join([]string{cpu, memory}, ", "))
+	}
+	if rel.Version.Workload.Process == nil {
+		return fmt.Errorf("%s is known only of processes that Haldane starts (workload.process)", m.Source.Process)
+	}
+	return nil
+}
+
+// The values of release.Source.Process.
+const (
+	cpu    = "cpu"
+	memory = "memory"
+)
+
+// Open implements metric.Provider.
+func (p *Provider) Open(ctx context.Context, s metric.Subject, cursor []byte) (metric.Reader, error) {
+	if err := p.Check(ctx, s.Release, s.Metrics); err != nil {
+		return nil, err
+	}
+	c, err := parseCursor(cursor)
+	if err != nil {
+		return nil, fmt.Errorf("open the evidence of run %s: %w", s.Run, err)
+	}
+	c.Boot = p.recorder.Boot()
+	p.recorder.Label(s.Release.Name, s.Stable.ID, telemetry.Label{Name: s.Stable.Name, Role: "stable"})
+	p.recorder.Label(s.Release.Name, s.Canary.ID, telemetry.Label{Name: s.Canary.Name, Role: "canary"})
+	return newReader(p, s, c)
+}

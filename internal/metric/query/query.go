@@ -1,0 +1,142 @@
+// Package query is PromQL with variables. A query is parsed, and values are put
+// into its tree, never into its text: a name with a quote or a brace in it
+// selects itself and cannot change the query. It knows no server and no store.
+package query
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/promql/parser"
+)
+
+// Vars are the values of the variables $release, $version, $role and $window.
+type Vars struct {
+	Release string
+	Version string
+	Role    string        // stable or canary
+	Window  time.Duration // $window: the range of rates
+}
+
+// names lists the variables that stand in label values.
+var names = []string{"release", "version", "role"}
+
+// Query is a parsed query.
+type Query struct{ text string }
+
+// maxLength bounds the text of a query.
+const maxLength = 10_000
+
+// Parse reads a query. The error says where it is wrong; an unknown variable
+// lists the known ones.
+func Parse(text string) (*Query, error) {
+	if len(text) > maxLength {
+		return nil, fmt.Errorf("query of %d bytes: expected at most %d", len(text), maxLength)
+	}
+	q := &Query{text: text}
+	if _, err := q.Bind(Vars{Release: "release", Version: "version", Role: "stable", Window: time.Minute}); err != nil {
+		return nil, err
+	}
+	return q, nil
+}
+
+// Bind returns the query as PromQL with the variables' values in it.
+func (q *Query) Bind(v Vars) (string, error) {
+	text := windowed(q.text, v.Window)
+	expr, err := parser.NewParser(parser.Options{}).ParseExpr(text)
+	if err != nil {
+		return "", fmt.Errorf("query %q is not PromQL: %w", q.text, err)
+	}
+	if t := expr.Type(); t != parser.ValueTypeVector && t != parser.ValueTypeScalar {
+		return "", fmt.Errorf("query %q gives a %s, expected one number at a time: wrap it in avg(), sum() or rate()", q.text, t)
+	}
+	b := binder{vars: v}
+	parser.Inspect(expr, func(n parser.Node, _ []parser.Node) error {
+		b.node(n)
+		return nil
+	})
+	if b.err != nil {
+		return "", fmt.Errorf("query %q: %w", q.text, b.err)
+	}
+	return expr.String(), nil
+}
+
+// binder puts values into a tree.
+type binder struct {
+	vars Vars
+	err  error
+}
+
+func (b *binder) node(n parser.Node) {
+	switch n := n.(type) {
+	case *parser.VectorSelector:
+		for i, m := range n.LabelMatchers {
+			n.LabelMatchers[i] = b.matcher(m)
+		}
+	case *parser.StringLiteral:
+		n.Val = b.replace(n.Val, func(s string) string { return s })
+	}
+}
+
+func (b *binder) matcher(m *labels.Matcher) *labels.Matcher {
+	quote := func(s string) string { return s }
+	if m.Type == labels.MatchRegexp || m.Type == labels.MatchNotRegexp {
+		quote = regexp.QuoteMeta
+	}
+	out, err := labels.NewMatcher(m.Type, m.Name, b.replace(m.Value, quote))
+	if err != nil {
+		b.err = err
+		return m
+	}
+	return out
+}
+
+var variable = regexp.MustCompile(`\$(?:\{([A-Za-z_]+)\}|([A-Za-z_]+))`)
+
+func (b *binder) replace(text string, quote func(string) string) string {
+	return variable.ReplaceAllStringFunc(text, func(found string) string {
+		switch name := strings.Trim(found, "${}"); name {
+		case "release":
+			return quote(b.vars.Release)
+		case "version":
+			return quote(b.vars.Version)
+		case "role":
+			return quote(b.vars.Role)
+		default:
+			b.err = fmt.Errorf("unknown variable %s; known in label values: $%s; as a range: [$window]", found, strings.Join(names, ", $"))
+			return found
+		}
+	})
+}
+
+// windowed puts the duration in place of $window outside of strings, which is
+// where the grammar wants a duration.
+func windowed(text string, d time.Duration) string {
+	d = max(d, time.Second)
+	var out strings.Builder
+	var in byte // the quote that is open
+	for i := 0; i < len(text); i++ {
+		c := text[i]
+		switch {
+		case in != 0 && c == '\\' && in != '`' && i+1 < len(text):
+			out.WriteByte(c)
+			i++
+			c = text[i]
+		case in != 0 && c == in:
+			in = 0
+		case in == 0 && slices.Contains([]byte("\"'`"), c):
+			in = c
+		case in == 0 && strings.HasPrefix(text[i:], "$window"):
+			out.WriteString(model.Duration(d).String())
+			i += len("$window") - 1
+			continue
+		}
+		out.WriteByte(c)
+	}
+	return out.String()
+}

@@ -1,0 +1,287 @@
+package telemetry
+
+import (
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/haldane-project/haldane/internal/judge"
+	"github.com/haldane-project/haldane/internal/release"
+)
+
+// Tap is the evidence of two versions, kept from the moment it was opened until
+// it is drained. Requests count that a random split sent (release.BySplit), that
+// were no client's fault, and that were routed while both versions had a share.
+//
+// Counts are kept apart by the canary's share at the moment of routing, so that
+// every portion is exact in the judge's routing mode (judge.md 5.1).
+type Tap struct {
+	recorder *Recorder
+	sides    [2]*tapSide
+	keys     [2]key
+	warmUp   int64 // nanoseconds
+	first    atomic.Int64
+	wake     chan struct{}
+	cells    []tapCell
+	closed   sync.Once
+}
+
+// tapSide hangs a tap into the series of one of its versions.
+type tapSide struct {
+	tap    *Tap
+	canary bool
+}
+
+type tapCell struct {
+	mu       sync.Mutex
+	portions []*portion
+	free     []*portion
+	skipped  int64
+	last     [2]int64 // stable, canary: unix nanoseconds when a request ended last
+	_        [64]byte
+}
+
+// portion is what one cell saw at one share.
+type portion struct {
+	share release.Weight
+	sides [2]side // stable, canary
+}
+
+type side struct {
+	n, bad int64
+	bins   [numBins]uint32
+}
+
+// TapOptions of a tap.
+type TapOptions struct {
+	// WarmUp: requests of either version that were routed sooner than this after
+	// the canary's first one are no evidence. They are left out of both sides,
+	// or else the ones that stay would no longer be split at random.
+	WarmUp time.Duration
+	// First is when the canary's first request came, where an earlier tap of the
+	// same run saw it; zero: not yet.
+	First time.Time
+}
+
+// Portions is one draining of a tap.
+type Portions struct {
+	Portions []Portion // sorted by share; only shares at which there were requests
+	Skipped  int64     // requests that could tell nothing: one version had all of the traffic, or warm-up
+	First    time.Time // when the canary's first request came; zero: not yet
+	Stable   time.Time // when stable answered its last request since the last draining; zero: none
+	Canary   time.Time // the same of the canary
+}
+
+// Portion is what both versions did at one share.
+type Portion struct {
+	Share  release.Weight // the canary's, 0 < Share < release.Full
+	Canary Count
+	Stable Count
+}
+
+// Count is one version's part. Bins has the total time of successful requests
+// only: an error that is answered fast must not look like speed, and one that
+// is answered late already counts as an error.
+type Count struct {
+	N, Bad int64
+	Bins   []judge.BinCount
+}
+
+// Tap begins to keep the evidence of two versions. It must be closed.
+func (r *Recorder) Tap(rel string, stable, canary release.VersionID, o TapOptions) *Tap {
+	t := &Tap{
+		recorder: r,
+		keys:     [2]key{{rel, stable}, {rel, canary}},
+		warmUp:   int64(o.WarmUp),
+		wake:     make(chan struct{}, 1),
+		cells:    make([]tapCell, r.stripes),
+	}
+	if !o.First.IsZero() {
+		t.first.Store(o.First.UnixNano())
+	}
+	for i, k := range t.keys {
+		t.sides[i] = &tapSide{tap: t, canary: i == 1}
+		r.hang(k, t.sides[i])
+	}
+	return t
+}
+
+// hang adds a tap to a series; the series cannot expire in between.
+func (r *Recorder) hang(k key, side *tapSide) {
+	s := r.of(k)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if now := (*r.series.Load())[k]; now != s {
+		next := map[key]*series{k: s}
+		for k, s := range *r.series.Load() {
+			next[k] = s
+		}
+		s = next[k]
+		r.series.Store(&next)
+	}
+	var taps []*tapSide
+	if old := s.taps.Load(); old != nil {
+		taps = slices.Clone(*old)
+	}
+	taps = append(taps, side)
+	s.taps.Store(&taps)
+}
+
+// Close ends the tap; what was not drained is lost.
+func (t *Tap) Close() {
+	t.closed.Do(func() {
+		for i, k := range t.keys {
+			t.recorder.unhang(k, t.sides[i])
+		}
+	})
+}
+
+func (r *Recorder) unhang(k key, side *tapSide) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := (*r.series.Load())[k]
+	if s == nil || s.taps.Load() == nil {
+		return
+	}
+	taps := slices.DeleteFunc(slices.Clone(*s.taps.Load()), func(x *tapSide) bool { return x == side })
+	if len(taps) == 0 {
+		s.taps.Store(nil)
+		return
+	}
+	s.taps.Store(&taps)
+}
+
+// Wake delivers after a failed request of the canary; many are merged into one.
+func (t *Tap) Wake() <-chan struct{} { return t.wake }
+
+// add counts an observation of the side's version.
+func (x *tapSide) add(stripe int, o *release.Observation) {
+	if o.Route != release.BySplit || o.Outcome == release.ClientFault {
+		return
+	}
+	t, who, share := x.tap, 0, release.Full-o.Weight
+	if x.canary {
+		who, share = 1, o.Weight
+		t.first.CompareAndSwap(0, o.Begin.UnixNano())
+	}
+	counts := share > 0 && share < release.Full && t.warm(o.Begin.UnixNano())
+	c := t.lock(stripe)
+	c.last[who] = max(c.last[who], o.Begin.Add(o.Total).UnixNano())
+	if counts {
+		c.of(share).sides[who].count(o)
+	} else {
+		c.skipped++
+	}
+	c.mu.Unlock()
+	if counts && x.canary && o.Outcome == release.Failed {
+		select {
+		case t.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// warm reports whether a request that began then is past the warm-up.
+func (t *Tap) warm(begin int64) bool {
+	if t.warmUp == 0 {
+		return true
+	}
+	first := t.first.Load()
+	return first != 0 && begin >= first+t.warmUp
+}
+
+func (t *Tap) lock(stripe int) *tapCell {
+	mask := len(t.cells) - 1
+	for i := range t.cells {
+		if c := &t.cells[(stripe+i)&mask]; c.mu.TryLock() {
+			return c
+		}
+	}
+	c := &t.cells[stripe&mask]
+	c.mu.Lock()
+	return c
+}
+
+// of returns the cell's portion of a share. A run has one share at a time, and
+// two while requests of an earlier step end.
+func (c *tapCell) of(share release.Weight) *portion {
+	for _, p := range c.portions {
+		if p.share == share {
+			return p
+		}
+	}
+	var p *portion
+	if n := len(c.free); n > 0 {
+		p, c.free = c.free[n-1], c.free[:n-1]
+		*p = portion{}
+	} else {
+		p = &portion{}
+	}
+	p.share = share
+	c.portions = append(c.portions, p)
+	return p
+}
+
+func (s *side) count(o *release.Observation) {
+	s.n++
+	if o.Outcome == release.Failed {
+		s.bad++
+		return
+	}
+	s.bins[binOf(o.Total)]++
+}
+
+// Drain takes out what came since the last call.
+func (t *Tap) Drain() Portions {
+	var out Portions
+	sums := map[release.Weight]*portion{}
+	var last [2]int64
+	for i := range t.cells {
+		c := &t.cells[i]
+		c.mu.Lock()
+		for _, p := range c.portions {
+			sums[p.share] = p.into(sums[p.share])
+		}
+		c.free = append(c.free[:0], c.portions...)
+		c.portions = c.portions[:0]
+		out.Skipped += c.skipped
+		for who, n := range c.last {
+			last[who] = max(last[who], n)
+		}
+		c.skipped, c.last = 0, [2]int64{}
+		c.mu.Unlock()
+	}
+	for _, p := range sums {
+		out.Portions = append(out.Portions, Portion{Share: p.share, Stable: p.sides[0].take(), Canary: p.sides[1].take()})
+	}
+	slices.SortFunc(out.Portions, func(a, b Portion) int { return int(a.Share - b.Share) })
+	out.First, out.Stable, out.Canary = timeOf(t.first.Load()), timeOf(last[0]), timeOf(last[1])
+	return out
+}
+
+// into adds a portion to a sum, which is made on first use.
+func (p *portion) into(sum *portion) *portion {
+	if sum == nil {
+		cp := *p
+		return &cp
+	}
+	for who := range p.sides {
+		from, to := &p.sides[who], &sum.sides[who]
+		to.n += from.n
+		to.bad += from.bad
+		for i, n := range from.bins {
+			to.bins[i] += n
+		}
+	}
+	return sum
+}
+
+func (s *side) take() Count { return Count{N: s.n, Bad: s.bad, Bins: sparse(s.bins[:])} }
+
+func timeOf(nano int64) time.Time {
+	if nano == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, nano)
+}
