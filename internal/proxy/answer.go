@@ -1,0 +1,190 @@
+package proxy
+
+import (
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/haldane-project/haldane/internal/release"
+)
+
+var buffers = sync.Pool{New: func() any { b := make([]byte, 32<<10); return &b }}
+
+// answer passes the attempt's answer to the client and records what became of
+// it. False: the answer broke off after its beginning was sent.
+func (x *exchange) answer(a *attempt) bool {
+	failed := x.judgeEarly(a)
+	if a.err != nil {
+		x.answerError(a, failed)
+		return true
+	}
+	defer a.res.Body.Close()
+	if a.res.StatusCode == http.StatusSwitchingProtocols {
+		return x.tunnel(a)
+	}
+	x.writeHeader(a.res)
+	if !x.copyBody(a) {
+		return false
+	}
+	x.copyTrailer(a)
+	return true
+}
+
+func (x *exchange) answerError(a *attempt, failed bool) {
+	if !failed { // the client's fault, recorded by judgeEarly
+		if a.obs.Status != statusClientClosed {
+			closeAfter(x.w, x.r)
+			respondError(x.w, x.r, a.obs.Status, "the request body could not be read")
+		}
+		return
+	}
+	a.obs.Status = failureStatus(a.obs.Cause)
+	x.p.log.Debug("request failed", "release", x.p.name, "version", string(a.obs.Version), "cause", a.obs.Cause, "error", a.err)
+	respondError(x.w, x.r, a.obs.Status, "the version that was to answer did not: "+strings.ToLower(a.obs.Cause))
+}
+
+func (x *exchange) writeHeader(res *http.Response) {
+	h := x.w.Header()
+	dropHopByHop(res.Header)
+	for name, values := range res.Header {
+		h[name] = values
+	}
+	if x.pick.cookie != "" {
+		setCookie(h, x.table.config.Sticky, x.pick.cookie, x.r.TLS != nil)
+	}
+	for name := range res.Trailer {
+		if !forbiddenTrailer(name) {
+			h.Add("Trailer", name)
+		}
+	}
+	x.w.WriteHeader(res.StatusCode)
+	x.wrote = true
+}
+
+// copyBody streams the body. Answers of unknown length are flushed as they
+// come; one without any body is not, so that an answer that consists of its
+// header only (gRPC's trailers-only form) stays that.
+func (x *exchange) copyBody(a *attempt) bool {
+	res := a.res
+	if res.Body == http.NoBody {
+		return true
+	}
+	flush := func() {}
+	if res.ContentLength == -1 && x.r.Method != http.MethodHead {
+		c := http.NewResponseController(x.w)
+		flush = func() { c.Flush() } // an error shows at the next write
+		if res.Header["Grpc-Status"] == nil {
+			flush()
+		}
+	}
+	buf := buffers.Get().(*[]byte)
+	defer buffers.Put(buf)
+	for {
+		n, err := res.Body.Read(*buf)
+		if n > 0 {
+			m, werr := x.w.Write((*buf)[:n])
+			x.out += int64(m)
+			if werr != nil {
+				x.hungUp(a)
+				return true
+			}
+			flush()
+		}
+		if err == io.EOF {
+			return true
+		}
+		if err != nil {
+			x.truncated(a, err)
+			return false
+		}
+	}
+}
+
+// hungUp records that the client went away while its answer was sent; what the
+// version had failed already stays its failure.
+func (x *exchange) hungUp(a *attempt) {
+	if a.obs.Outcome != release.Failed {
+		a.obs.Outcome, a.obs.Status = release.ClientFault, statusClientClosed
+	}
+}
+
+func (x *exchange) truncated(a *attempt, err error) {
+	a.err = err
+	if a.obs.Outcome == release.Failed || x.clientFault(a) {
+		return
+	}
+	settle(&a.obs, causeTruncated)
+}
+
+// copyTrailer passes the trailer on, announced or not, and reads the status of
+// a gRPC answer from it.
+func (x *exchange) copyTrailer(a *attempt) {
+	h := x.w.Header()
+	announced := h["Trailer"]
+	for name, values := range a.res.Trailer {
+		if forbiddenTrailer(name) {
+			continue
+		}
+		if !hasToken(announced, name) {
+			name = http.TrailerPrefix + name
+		}
+		h[name] = values
+	}
+	if !isGRPC(a.res.Header) || a.obs.Outcome == release.Failed || a.res.StatusCode != http.StatusOK {
+		return
+	}
+	status := a.res.Trailer.Get("Grpc-Status")
+	if status == "" {
+		status = a.res.Header.Get("Grpc-Status")
+	}
+	switch {
+	case status == "":
+		settle(&a.obs, causeBad)
+	case failedGRPC(status):
+		settle(&a.obs, causeGRPC)
+	}
+}
+
+// forbiddenTrailer reports names that must not stand in a trailer: framing,
+// routing, credentials and what the proxy itself says (RFC 9110, 6.5.1).
+func forbiddenTrailer(name string) bool {
+	switch http.CanonicalHeaderKey(name) {
+	case "Host", "Content-Length", "Content-Type", "Content-Encoding", "Content-Range", "Authorization",
+		"Cookie", "Set-Cookie", "Cache-Control", "Expect", "Max-Forwards", "Range", "Pragma", "Location",
+		"Www-Authenticate", "X-Request-Id", "Traceparent":
+		return true
+	}
+	for _, hop := range hopByHop {
+		if http.CanonicalHeaderKey(name) == hop {
+			return true
+		}
+	}
+	return claimsOrigin(name) || strings.IndexByte(name, '_') >= 0
+}
+
+// respondError answers in the proxy's own name. A gRPC client gets a gRPC
+// status: UNAVAILABLE (14), DEADLINE_EXCEEDED (4) or INTERNAL (13).
+func respondError(w http.ResponseWriter, r *http.Request, status int, message string) {
+	h := w.Header()
+	if isGRPC(r.Header) {
+		code := 13
+		switch status {
+		case http.StatusBadGateway, http.StatusServiceUnavailable:
+			code = 14
+		case http.StatusGatewayTimeout:
+			code = 4
+		}
+		h["Content-Type"] = []string{"application/grpc"}
+		h["Grpc-Status"] = []string{strconv.Itoa(code)}
+		h["Grpc-Message"] = []string{message}
+		w.WriteHeader(http.StatusOK)
+		return
+	}
+	h.Set("Content-Type", "text/plain; charset=utf-8")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Content-Length", strconv.Itoa(len(message)+1))
+	w.WriteHeader(status)
+	io.WriteString(w, message+"\n")
+}

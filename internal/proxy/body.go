@@ -1,0 +1,101 @@
+package proxy
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"sync"
+)
+
+// body is a client's request body, read by one attempt after the other. It
+// notes the client's own faults, so that they are not taken for a version's,
+// and keeps what was read as long as that is within limit, for a second try.
+type body struct {
+	mu    sync.Mutex // held while reading from src: a later attempt waits for an earlier one's read
+	req   *http.Request
+	src   io.Reader
+	limit int64 // bytes kept; 0: nothing is
+	kept  []byte
+	lost  bool // more than limit was read
+	read  int64
+	end   error // what src ended with
+}
+
+var errDetached = errors.New("proxy: this attempt was given up")
+
+// cursor is the body as one attempt reads it.
+type cursor struct {
+	b    *body
+	off  int64
+	dead bool // guarded by b.mu
+}
+
+func (c *cursor) Read(p []byte) (int, error) {
+	b := c.b
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if c.dead {
+		return 0, errDetached
+	}
+	if c.off < b.read {
+		n := copy(p, b.kept[c.off:])
+		c.off += int64(n)
+		return n, nil
+	}
+	if b.end != nil {
+		return 0, b.end
+	}
+	n, err := b.src.Read(p)
+	b.note(p[:n], err)
+	c.off += int64(n)
+	return n, err
+}
+
+func (b *body) note(p []byte, err error) {
+	b.read += int64(len(p))
+	if b.read > b.limit {
+		b.kept, b.lost = nil, b.lost || b.read > 0
+	} else {
+		b.kept = append(b.kept, p...)
+	}
+	if err != nil {
+		b.end = err
+		for name := range b.req.Trailer {
+			if forbiddenTrailer(name) {
+				delete(b.req.Trailer, name)
+			}
+		}
+	}
+}
+
+// Close ends the attempt's reading; the client's body itself stays open.
+func (c *cursor) Close() error { return nil }
+
+// detach makes reads of an attempt that was given up fail.
+func (c *cursor) detach() {
+	c.b.mu.Lock()
+	c.dead = true
+	c.b.mu.Unlock()
+}
+
+// replayable reports whether another attempt can read all of the body.
+func (b *body) replayable() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return !b.lost && b.fault() == nil
+}
+
+// fault is the client's error in sending the body, nil if there was none.
+func (b *body) fault() error {
+	if b.end == io.EOF {
+		return nil
+	}
+	return b.end
+}
+
+// state returns the bytes read and the client's fault.
+func (b *body) state() (int64, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.read, b.fault()
+}

@@ -1,0 +1,226 @@
+package proxy
+
+import (
+	"io"
+	"net/http"
+	"net/url"
+	"sync"
+	"time"
+
+	"github.com/haldane-project/haldane/internal/release"
+)
+
+// exchange is one request from beginning to end.
+type exchange struct {
+	p       *Proxy
+	w       http.ResponseWriter
+	r       *http.Request
+	table   *Table
+	pick    pick
+	client  string
+	begin   time.Time
+	upgrade bool
+	shield  bool  // a second try at Rest is possible; its pool is held
+	body    *body // nil: the request has none
+	out     int64
+	wrote   bool // something was sent to the client
+}
+
+// attempt is one try of an exchange at one version.
+type attempt struct {
+	to     *target
+	in     *instance
+	res    *http.Response
+	err    error
+	cursor *cursor
+	obs    release.Observation
+}
+
+var exchanges = sync.Pool{New: func() any { return new(exchange) }}
+
+// ServeHTTP passes one request on to a version and its answer back.
+func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	begin := time.Now()
+	upgrade, refusal := admit(r)
+	if refusal != "" {
+		refuse(w, r, refusal)
+		return
+	}
+	client, peer, trusted := p.origin(r)
+	cleanRequest(r.Header, trusted)
+	tellOrigin(r, peer, trusted)
+	traceRequest(r.Header)
+
+	x := exchanges.Get().(*exchange)
+	*x = exchange{p: p, w: w, r: r, client: client, begin: begin, upgrade: upgrade}
+	defer exchanges.Put(x)
+	if !x.enter() {
+		p.unserved.Add(1)
+		w.Header().Set("Retry-After", "1")
+		respondError(w, r, http.StatusServiceUnavailable, "no instance of this release is ready")
+		return
+	}
+	defer x.leave()
+	x.serve()
+}
+
+// enter chooses a version from the table in force and counts the request into
+// it. Counting first and then making sure that the table is still the same one
+// lets Set promise that no request follows an old table unseen. False: no
+// instance is ready.
+func (x *exchange) enter() bool {
+	for {
+		t := x.p.table.Load()
+		k, fresh := t.stickyKey(x.r, x.client)
+		x.table, x.pick = t, t.choose(x.r, k)
+		x.pick.cookie = fresh
+		if x.pick.to == nil {
+			return false
+		}
+		x.shield = t.shields(x)
+		x.hold(1)
+		if x.p.table.Load() == t {
+			return true
+		}
+		x.hold(-1)
+	}
+}
+
+func (x *exchange) hold(n int64) {
+	x.pick.to.pool.inflight.Add(n)
+	if x.shield {
+		x.table.rest.pool.inflight.Add(n)
+	}
+}
+
+func (x *exchange) leave() { x.hold(-1) }
+
+// serve tries the chosen version and, if it failed before its first byte and
+// the release wants that, Rest.
+func (x *exchange) serve() {
+	if x.r.Body != nil && x.r.Body != http.NoBody {
+		x.body = &body{req: x.r, src: x.r.Body}
+		if x.shield {
+			x.body.limit = x.table.shield.maxBody
+		}
+	}
+	if x.table.mirror.copies(x) {
+		x.table.mirror.send(x)
+	}
+	a := x.attempt(x.pick.to, x.pick.route)
+	x.send(&a)
+	if x.shielding(&a) {
+		x.finish(&a)
+		a = x.attempt(x.table.rest, release.ByShield)
+		x.send(&a)
+	}
+	whole := x.answer(&a)
+	x.finish(&a)
+	if !whole {
+		panic(http.ErrAbortHandler) // the client must see that the answer is not whole
+	}
+}
+
+func (x *exchange) attempt(to *target, route release.Route) attempt {
+	weight := x.pick.drawn.weight
+	if route == release.ByShield {
+		weight = to.weight
+	}
+	return attempt{to: to, obs: release.Observation{
+		Release: x.p.name, Version: to.version, Weight: weight, Route: route,
+		Unit: x.pick.unit, Begin: x.begin,
+	}}
+}
+
+// send sends the request to an instance of the attempt's version. Where no
+// connection came about, so that nothing was written, it takes another one.
+func (x *exchange) send(a *attempt) {
+	var room [4]*instance
+	tried := room[:0]
+	for {
+		in := a.to.pickInstance(x.begin, tried)
+		if in == nil {
+			return // the error of the last one stands
+		}
+		a.in = in
+		a.res, a.err = x.roundTrip(a)
+		if a.err == nil {
+			a.obs.FirstByte = time.Since(x.begin)
+			return
+		}
+		if !isDialError(a.err) || x.r.Context().Err() != nil {
+			return
+		}
+		in.failed.Store(time.Now().UnixNano())
+		if len(tried)+1 < len(a.to.instances) {
+			in.done()
+			a.in = nil
+		}
+		tried = append(tried, in)
+	}
+}
+
+func (x *exchange) roundTrip(a *attempt) (*http.Response, error) {
+	out := x.outgoing(a)
+	if a.cursor != nil && a.to.rewrite.rewritesBody(x.r) {
+		b, n, err := a.to.rewrite.readJSON(a.cursor)
+		if err != nil {
+			return nil, err // the client's; body has noted it
+		}
+		out.Body, out.ContentLength = io.NopCloser(b), n
+	}
+	return a.in.sender.RoundTrip(out)
+}
+
+// outgoing is the request as the instance gets it. It shares the header of the
+// client's request, which was cleaned, unless the version rewrites it.
+func (x *exchange) outgoing(a *attempt) *http.Request {
+	r := x.r
+	u := *r.URL
+	u.Scheme, u.Host, u.User, u.Fragment = a.in.address.urlScheme(), a.in.address.host, nil, ""
+	keepBytes(&u)
+	out := (&http.Request{
+		Method: r.Method, URL: &u, Host: r.Host, Header: r.Header, Trailer: r.Trailer,
+		ProtoMajor: 1, ProtoMinor: 1, ContentLength: r.ContentLength,
+	}).WithContext(r.Context())
+	if x.body == nil {
+		out.Body, out.ContentLength = http.NoBody, 0
+	} else {
+		a.cursor = &cursor{b: x.body}
+		out.Body = a.cursor
+	}
+	if out.Header["User-Agent"] == nil {
+		out.Header["User-Agent"] = noUserAgent
+	}
+	if x.upgrade {
+		out.Header["Connection"], out.Header["Upgrade"] = upgradeToken, websocketToken
+	}
+	if a.to.rewrite != nil {
+		a.to.rewrite.apply(out)
+	}
+	return out
+}
+
+var noUserAgent = []string{""}
+
+// keepBytes makes the transport send the path as the client sent it, even
+// where the standard library would encode it in another way.
+func keepBytes(u *url.URL) {
+	if u.RawPath != "" && u.EscapedPath() != u.RawPath && len(u.RawPath) > 1 && u.RawPath[1] != '/' {
+		u.Opaque = u.RawPath
+	}
+}
+
+// finish ends an attempt and tells the observer.
+func (x *exchange) finish(a *attempt) {
+	if a.in != nil {
+		a.in.done()
+	}
+	o := &a.obs
+	o.Total = time.Since(x.begin)
+	o.Out = x.out
+	if x.body != nil {
+		o.In, _ = x.body.state()
+	}
+	x.p.observe(o)
+}
