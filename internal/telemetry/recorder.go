@@ -24,6 +24,7 @@ import (
 // any goroutine.
 type Recorder struct {
 	boot    string
+	born    time.Time
 	stripes int // a power of two
 	series  atomic.Pointer[map[key]*series]
 	mu      sync.Mutex // guards replacing the map, and everything below
@@ -48,6 +49,7 @@ type Label struct {
 func New() *Recorder {
 	r := &Recorder{
 		boot:    newBoot(),
+		born:    time.Now(),
 		stripes: stripesFor(runtime.GOMAXPROCS(0)),
 		names:   map[key]Label{},
 		created: map[key]time.Time{},
