@@ -137,7 +137,8 @@ type ProbeSpec struct {
 	// HTTP is a path that answers 200 to 399 when the instance is ready.
 	// +optional
 	HTTP string `json:"http,omitempty"`
-	// Interval between two probes. Default: 250ms while starting and 2s after.
+	// Interval between two probes; an instance that starts is asked at least
+	// every 250ms. Default: 2s.
 	// +optional
 	Interval *metav1.Duration `json:"interval,omitempty"`
 	// Timeout of one probe. Default: 1s.
@@ -207,9 +208,10 @@ type EmbeddedSpec struct {
 
 // TLSSpec names a certificate.
 type TLSSpec struct {
-	// CertFile is a PEM file with the certificate chain, read again when it changes.
+	// CertFile is a PEM file with the certificate chain, read again when it
+	// changes. A relative name is relative to the manifest.
 	CertFile string `json:"certFile"`
-	// KeyFile is a PEM file with its key.
+	// KeyFile is a PEM file with its key. A relative name is relative to the manifest.
 	KeyFile string `json:"keyFile"`
 }
 
@@ -258,7 +260,7 @@ type TimeoutsSpec struct {
 	// +optional
 	Idle *metav1.Duration `json:"idle,omitempty"`
 	// Response until a version's response header; its end counts as an error of
-	// the version. Default: 60s.
+	// the version; 0s: no limit. Default: 60s.
 	// +optional
 	Response *metav1.Duration `json:"response,omitempty"`
 }

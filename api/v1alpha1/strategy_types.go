@@ -1,6 +1,9 @@
 package v1alpha1
 
-import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+)
 
 // StrategySpec says how a new version comes to serve: exactly one of canary,
 // blueGreen, ab, rolling and shadow.
@@ -24,7 +27,7 @@ type StrategySpec struct {
 	// in which a way back is instant. Default: 30s.
 	// +optional
 	Bake *metav1.Duration `json:"bake,omitempty"`
-	// StepDeadline is the longest time in one step. Default: 1h.
+	// StepDeadline is the longest time in one step; 0s: no limit. Default: 1h.
 	// +optional
 	StepDeadline *metav1.Duration `json:"stepDeadline,omitempty"`
 	// OnInconclusive is what happens at that deadline: pause waits for a
@@ -51,11 +54,12 @@ type StepSpec struct {
 	// Name for people.
 	// +optional
 	Name string `json:"name,omitempty"`
-	// Weight is the new version's share of the traffic.
-	Weight Percent `json:"weight"`
-	// Mirror is the share of stable's requests that is copied to the new version.
+	// Weight is the new version's share of the traffic. It never falls from one
+	// step to the next, and only the last step may have 100.
+	Weight intstr.IntOrString `json:"weight"`
+	// Mirror is the share of stable's requests that is copied to the new version. Default: 0.
 	// +optional
-	Mirror *Percent `json:"mirror,omitempty"`
+	Mirror *intstr.IntOrString `json:"mirror,omitempty"`
 	// Matches are requests that always go to the new version in this step.
 	// +optional
 	Matches []MatchSpec `json:"matches,omitempty"`
@@ -77,10 +81,10 @@ type StepSpec struct {
 	// +optional
 	Gates []GateSpec `json:"gates,omitempty"`
 	// Capacity is the share of the instances that the new version runs in this
-	// step. Default: the weight, rounded up.
+	// step, at least the weight. Default: the weight.
 	// +optional
-	Capacity *Percent `json:"capacity,omitempty"`
-	// Deadline of this step in place of strategy.stepDeadline.
+	Capacity *intstr.IntOrString `json:"capacity,omitempty"`
+	// Deadline of this step; 0s: no limit. Default: strategy.stepDeadline.
 	// +optional
 	Deadline *metav1.Duration `json:"deadline,omitempty"`
 }
@@ -93,7 +97,7 @@ type BlueGreenSpec struct {
 	// Gates that must say yes before the switch.
 	// +optional
 	Gates []GateSpec `json:"gates,omitempty"`
-	// Hold is the shortest time before the switch.
+	// Hold is the shortest time before the switch. Default: 0s.
 	// +optional
 	Hold *metav1.Duration `json:"hold,omitempty"`
 	// Require is the verdict needed before the switch, from the preview's
@@ -108,10 +112,11 @@ type ABSpec struct {
 	// Matches are users who get the new version.
 	// +optional
 	Matches []MatchSpec `json:"matches,omitempty"`
-	// Share of all users who get the new version. Default: 50, or 0 with matches.
+	// Share of all users who get the new version. Default: 50, or 0 where there
+	// are matches.
 	// +optional
-	Share *Percent `json:"share,omitempty"`
-	// Hold is the shortest time of the comparison.
+	Share *intstr.IntOrString `json:"share,omitempty"`
+	// Hold is the shortest time of the comparison. Default: 0s.
 	// +optional
 	Hold *metav1.Duration `json:"hold,omitempty"`
 	// Require is the verdict needed for the new version to win. Default: proven.
@@ -127,7 +132,7 @@ type RollingSpec struct {
 	// +kubebuilder:validation:Maximum=50
 	// +optional
 	Batches *int32 `json:"batches,omitempty"`
-	// Hold is the shortest time in each batch.
+	// Hold is the shortest time in each batch. Default: 0s.
 	// +optional
 	Hold *metav1.Duration `json:"hold,omitempty"`
 }
@@ -136,7 +141,7 @@ type RollingSpec struct {
 type ShadowSpec struct {
 	// Share of requests that is copied. Default: 10.
 	// +optional
-	Share *Percent `json:"share,omitempty"`
+	Share *intstr.IntOrString `json:"share,omitempty"`
 	// Hold is the shortest time of the comparison. Default: 1m.
 	// +optional
 	Hold *metav1.Duration `json:"hold,omitempty"`
@@ -222,11 +227,11 @@ type AnalysisSpec struct {
 	// FalseRollback is the chance that a good version is rolled back, over the
 	// whole run and all metrics. Default: "1%".
 	// +optional
-	FalseRollback *Percent `json:"falseRollback,omitempty"`
+	FalseRollback *intstr.IntOrString `json:"falseRollback,omitempty"`
 	// FalsePromotion is the chance that a version at the margin is promoted,
 	// for each required metric. Default: "5%".
 	// +optional
-	FalsePromotion *Percent `json:"falsePromotion,omitempty"`
+	FalsePromotion *intstr.IntOrString `json:"falsePromotion,omitempty"`
 	// MinRequests is how many requests the new version must have answered in
 	// every step. Default: 50.
 	// +kubebuilder:validation:Minimum=0
@@ -248,36 +253,40 @@ type MetricSpec struct {
 	// +kubebuilder:validation:MinLength=1
 	Name string `json:"name"`
 	// Kind: errors (share of failed requests), latency (time to the end of the
-	// answer), rate (requests a second), gauge (a level such as CPU or memory).
+	// answer), amount (any positive amount), proportion (any other share of bad
+	// outcomes), rate (events for each request), gauge (a level such as CPU or memory).
 	// +kubebuilder:validation:Enum=errors;latency;amount;proportion;rate;gauge
 	Kind string `json:"kind"`
-	// Source of the values. Default: the proxy, for errors, latency and rate.
+	// Source of the values. Default: the proxy, for errors and latency; every
+	// other kind needs one.
 	// +optional
 	Source *SourceSpec `json:"source,omitempty"`
 	// Margin is how much worse is tolerated: "10%" of stable's figure, or for
-	// errors "0.1%" absolute with a plus sign ("+0.1%"). Both may be given:
-	// "50% or +0.1%". Default: errors "50% or +0.1%", latency "20%".
+	// errors and proportions an absolute share with a plus sign ("+0.1%"). Both
+	// may be given: "50% or +0.1%", which only what is worse than both exceeds.
+	// Default: "50% or +0.1%" for errors and proportions, "20%" for others.
 	// +optional
 	Margin string `json:"margin,omitempty"`
-	// Limit is an absolute bound: "< 50", "<= 1%", "< 300ms".
+	// Limit is an absolute bound: "< 50", "<= 1%", "< 300ms", "< 2GiB". Default: none.
 	// +optional
 	Limit string `json:"limit,omitempty"`
-	// Quantile that the margin of a latency is for. Default: "99%".
+	// Quantile that the margin of a latency or an amount is for. Default: "99%".
 	// +optional
-	Quantile *Percent `json:"quantile,omitempty"`
+	Quantile *intstr.IntOrString `json:"quantile,omitempty"`
 	// Required says whether promotion needs this metric's proof. Default: true
-	// for errors and latency.
+	// for errors and latency, unless they are only watched.
 	// +optional
 	Required *bool `json:"required,omitempty"`
-	// On is what evidence against the new version does: rollback, pause or
+	// OnFail is what evidence against the new version does: rollback, pause or
 	// watch (only shown). Default: rollback for errors and latency, pause for others.
 	// +kubebuilder:validation:Enum=rollback;pause;watch
 	// +optional
-	On string `json:"on,omitempty"`
-	// Share of falseRollback that this metric may spend. Default: half for
-	// errors, the rest in equal parts.
+	OnFail string `json:"onFail,omitempty"`
+	// Share of falseRollback that this metric may spend; all of them sum to at
+	// most 100 %. Default: of what is left, half for errors and half in equal
+	// parts for the others.
 	// +optional
-	Share *Percent `json:"share,omitempty"`
+	Share *intstr.IntOrString `json:"share,omitempty"`
 }
 
 // SourceSpec says where values come from: exactly one field.

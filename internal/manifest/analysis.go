@@ -1,0 +1,243 @@
+package manifest
+
+import (
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/haldane-project/haldane/api/v1alpha1"
+	"github.com/haldane-project/haldane/internal/release"
+)
+
+func (c *checker) analysis(path string, s *v1alpha1.AnalysisSpec) release.Analysis {
+	if s == nil {
+		s = &v1alpha1.AnalysisSpec{}
+	}
+	a := release.Analysis{
+		FalseRollback:  c.probability(path+".falseRollback", s.FalseRollback, defaultFalseRollback, 0.0001, 0.5),
+		FalsePromotion: c.probability(path+".falsePromotion", s.FalsePromotion, defaultFalsePromotion, 0.0001, 0.5),
+		MinRequests:    count(c, path+".minRequests", s.MinRequests, defaultMinRequests, 0, maxRequests),
+		WarmUp:         c.duration(path+".warmUp", s.WarmUp, 0, true),
+	}
+	specs := s.Metrics
+	if len(specs) == 0 {
+		specs = []v1alpha1.MetricSpec{{Name: "errors", Kind: string(release.Errors)}, {Name: "latency", Kind: string(release.Latency)}}
+	}
+	if len(specs) > maxMetrics {
+		c.atMost(path+".metrics", len(specs), maxMetrics)
+		return a
+	}
+	seen := map[string]bool{}
+	for i, m := range specs {
+		at := fmt.Sprintf("%s.metrics[%d]", path, i)
+		if seen[m.Name] && m.Name != "" {
+			c.add(at+".name", "give each metric a name of its own", "a metric named %q stands above already", m.Name)
+		}
+		seen[m.Name] = true
+		a.Metrics = append(a.Metrics, c.metric(at, m))
+	}
+	c.spread(path+".metrics", specs, a.Metrics)
+	return a
+}
+
+func (c *checker) metric(path string, s v1alpha1.MetricSpec) release.Metric {
+	c.name(path+".name", s.Name, "the metric")
+	if s.Kind == "" {
+		c.add(path+".kind", didYouMean(s.Kind, kindWords()), "is missing")
+		return release.Metric{Name: s.Name}
+	}
+	kind := word(c, path+".kind", s.Kind, "", metricKinds...)
+	if kind == "" {
+		return release.Metric{Name: s.Name}
+	}
+	m := release.Metric{
+		Name:   s.Name,
+		Kind:   kind,
+		Source: c.source(path+".source", s.Source, kind),
+		Margin: c.margin(path+".margin", s.Margin, kind),
+		Limit:  c.limit(path+".limit", s.Limit, kind, s.Source),
+	}
+	judged := release.JudgedPause
+	if always(kind) {
+		judged = release.JudgedRollBack
+	}
+	m.Judge = word(c, path+".onFail", s.OnFail, judged, release.JudgedRollBack, release.JudgedPause, release.JudgedWatch)
+	m.Required = always(kind) && m.Judge != release.JudgedWatch
+	if s.Required != nil {
+		m.Required = *s.Required
+		if m.Required && m.Judge == release.JudgedWatch {
+			c.add(path+".required", "", "a metric that is only watched cannot be required")
+		}
+	}
+	if kind == release.Latency || kind == release.Amount {
+		m.Quantile = c.probability(path+".quantile", s.Quantile, defaultQuantile, 0.01, 0.9999)
+	} else if s.Quantile != nil {
+		c.add(path+".quantile", "", "only latency and amount have a quantile; this is of kind %s", kind)
+	}
+	return m
+}
+
+var metricKinds = []release.MetricKind{release.Errors, release.Latency, release.Amount, release.Proportion, release.Rate, release.Gauge}
+
+func kindWords() []string {
+	words := make([]string, len(metricKinds))
+	for i, k := range metricKinds {
+		words[i] = string(k)
+	}
+	return words
+}
+
+func (c *checker) source(path string, s *v1alpha1.SourceSpec, kind release.MetricKind) release.Source {
+	if s == nil {
+		if !always(kind) {
+			c.add(path, "", "is missing; a metric of kind %s needs a source: process or prometheus", kind)
+		}
+		return release.Source{}
+	}
+	c.one(path, choice{"prometheus", s.Prometheus != ""}, choice{"process", s.Process != ""})
+	if len(s.Prometheus) > 16<<10 {
+		c.add(path+".prometheus", "", "has %d bytes; at most 16384 are taken", len(s.Prometheus))
+	}
+	if s.Prometheus != "" && kind == release.Latency {
+		c.add(path+".prometheus", "leave the source out for what the proxy sees, or take kind gauge", "a latency is compared request by request, which a query does not give")
+	}
+	if s.Process != "" {
+		word(c, path+".process", s.Process, "cpu", "cpu", "memory")
+		if kind != release.Gauge {
+			c.add(path+".process", "write kind: gauge", "%s of a process is a gauge; this metric is of kind %s", s.Process, kind)
+		}
+	}
+	return release.Source{Prometheus: s.Prometheus, Process: s.Process}
+}
+
+// spread shares falseRollback out: what metrics ask for, then of the rest half
+// to errors and half to the others, in equal parts. Watched metrics never fail
+// a run, but what they show is held to the same scale.
+func (c *checker) spread(path string, specs []v1alpha1.MetricSpec, metrics []release.Metric) {
+	left, errors, others := release.Full, 0, 0
+	for i, s := range specs {
+		switch {
+		case s.Share != nil:
+			at := fmt.Sprintf("%s[%d].share", path, i)
+			before := len(c.problems)
+			w := c.weight(at, *s.Share)
+			if w == 0 && len(c.problems) == before {
+				c.add(at, "to only show a metric, write onFail: watch", "a share of 0 could never find anything")
+			}
+			metrics[i].Share = fraction(w)
+			left -= w
+		case metrics[i].Kind == release.Errors:
+			errors++
+		default:
+			others++
+		}
+	}
+	if left < 0 || (left == 0 && errors+others > 0) {
+		c.add(path, "", "the shares sum to %s of falseRollback; together with the metrics that name none at most 100%% may be spent", percentOf(1-fraction(left)))
+		return
+	}
+	rest := fraction(left)
+	if errors > 0 && others > 0 {
+		rest /= 2
+	}
+	for i, s := range specs {
+		switch {
+		case s.Share != nil:
+		case metrics[i].Kind == release.Errors:
+			metrics[i].Share = rest / float64(errors)
+		default:
+			metrics[i].Share = rest / float64(others)
+		}
+	}
+}
+
+var marginPart = regexp.MustCompile(`^(\+?)\s*(\d{1,4}(?:\.\d{1,6})?)\s?%$`)
+
+// margin reads "10%", "+0.1%" or both joined by "or".
+func (c *checker) margin(path, value string, kind release.MetricKind) release.Margin {
+	if value == "" {
+		return defaultMargin(kind)
+	}
+	shares := kind == release.Errors || kind == release.Proportion
+	hint := `write "10%" for a tenth of stable's figure`
+	if shares {
+		hint = `write "50%" for half of stable's figure, "+0.1%" for an absolute share, or "50% or +0.1%"`
+	}
+	var m release.Margin
+	for _, part := range strings.Split(value, " or ") {
+		found := marginPart.FindStringSubmatch(strings.TrimSpace(part))
+		if found == nil {
+			c.add(path, hint, "%s is not a margin", printable(value))
+			return m
+		}
+		v, _ := strconv.ParseFloat(found[2], 64)
+		v /= 100
+		switch absolute := found[1] == "+"; {
+		case absolute && !shares:
+			c.add(path, hint, "a metric of kind %s has no absolute margin", kind)
+			return m
+		case v == 0, absolute && v >= 1, !absolute && v > 10:
+			c.add(path, "more than 0%, at most 1000% (absolute: less than +100%)", "a margin of %s proves nothing", strings.TrimSpace(part))
+			return m
+		case absolute && m.Difference == 0:
+			m.Difference = v
+		case !absolute && m.Ratio == 0:
+			m.Ratio = 1 + v
+		default:
+			c.add(path, hint, "%s names the same sort of margin twice", printable(value))
+			return m
+		}
+	}
+	return m
+}
+
+var limitText = regexp.MustCompile(`^(<=|>=|<|>)\s*(-?\d+(?:\.\d+)?(?:[eE][-+]?\d{1,2})?)\s*([A-Za-zµ%]*)$`)
+
+// units are what a limit may be given in, and how many of the metric's own
+// unit one of them is.
+var units = map[string]float64{"%": 0.01, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1, "m": 60,
+	"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "kB": 1e3, "MB": 1e6, "GB": 1e9, "B": 1, "": 1}
+
+// limit reads a comparison with a number and the unit of the metric's kind.
+func (c *checker) limit(path, value string, kind release.MetricKind, source *v1alpha1.SourceSpec) *release.Limit {
+	if value == "" {
+		return nil
+	}
+	allowed, hint := unitsOf(kind, source)
+	found := limitText.FindStringSubmatch(strings.TrimSpace(value))
+	if found == nil {
+		c.add(path, hint, "%s is not a limit; expected <, <=, > or >= and a number", printable(value))
+		return nil
+	}
+	unit := found[3]
+	ok := false
+	for _, u := range allowed {
+		ok = ok || u == unit
+	}
+	number, err := strconv.ParseFloat(found[2], 64)
+	if !ok || err != nil {
+		c.add(path, hint, "the unit %s does not fit a metric of kind %s", printable(unit), kind)
+		return nil
+	}
+	v := number * units[unit]
+	if (kind == release.Errors || kind == release.Proportion) && (v < 0 || v > 1) {
+		c.add(path, "", "%s is not a share between 0%% and 100%%", strings.TrimSpace(found[2]+unit))
+		return nil
+	}
+	return &release.Limit{Below: found[1][0] == '<', Value: v}
+}
+
+func unitsOf(kind release.MetricKind, source *v1alpha1.SourceSpec) (allowed []string, hint string) {
+	switch {
+	case kind == release.Errors || kind == release.Proportion:
+		return []string{"%"}, `write "<= 1%"`
+	case kind == release.Latency:
+		return []string{"us", "µs", "ms", "s", "m"}, `write "< 300ms"`
+	case source != nil && source.Process == "memory":
+		return []string{"B", "KiB", "MiB", "GiB", "kB", "MB", "GB"}, `write "< 512MiB"`
+	case source != nil && source.Process == "cpu":
+		return []string{"", "%"}, `write "< 80%" of one core, or "< 2" cores`
+	}
+	return []string{"", "%", "ms", "s", "KiB", "MiB", "GiB"}, `write "< 50"`
+}

@@ -1,0 +1,47 @@
+package manifest
+
+import (
+	"regexp"
+
+	"github.com/haldane-project/haldane/api/v1alpha1"
+	"github.com/haldane-project/haldane/internal/release"
+)
+
+// release compiles an object. Files are made absolute in the object as well,
+// so that what is stored means the same everywhere.
+func (c *checker) release(obj *v1alpha1.Release) release.Release {
+	if obj.APIVersion != "" && obj.APIVersion != apiVersion {
+		c.add("apiVersion", "", "is %s; expected %s", printable(obj.APIVersion), apiVersion)
+	}
+	if obj.Kind != "" && obj.Kind != Kind {
+		c.add("kind", "", "is %s; expected %s", printable(obj.Kind), Kind)
+	}
+	c.name("metadata.name", obj.Name, "the release")
+	workload, replicas := c.workload("spec.workload", &obj.Spec.Workload)
+	c.versionName("spec.version", obj.Spec.Version)
+	analysis := c.analysis("spec.analysis", obj.Spec.Analysis)
+	return release.Release{
+		Name:       obj.Name,
+		UID:        string(obj.UID),
+		Generation: obj.Generation,
+		Version:    release.NewVersion(obj.Spec.Version, workload),
+		Replicas:   replicas,
+		Traffic:    c.traffic("spec.traffic", &obj.Spec.Traffic),
+		Strategy:   c.strategy("spec.strategy", obj.Spec.Strategy, analysis.MinRequests),
+		Analysis:   analysis,
+	}
+}
+
+var versionText = regexp.MustCompile(`^[A-Za-z0-9]([-A-Za-z0-9_.+]*[A-Za-z0-9])?$`)
+
+func (c *checker) versionName(path, value string) {
+	if value == "" {
+		return
+	}
+	if len(value) > 63 || !versionText.MatchString(value) {
+		c.add(path, "letters, digits and - _ . +, at most 63, with a letter or digit at both ends", "%s is not a version name", printable(value))
+	}
+	if value == "stable" || value == "canary" {
+		c.add(path, "stable and canary are the roles that versions take in a run", "%q cannot name a version", value)
+	}
+}
