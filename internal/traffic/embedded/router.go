@@ -184,6 +184,18 @@ func (r *Router) Remove(_ context.Context, rel release.Release) error {
 	return nil
 }
 
+// InFlightAt counts the requests of all releases inside the instance at
+// host:port: when it is 0 and no target names the address, it is drained.
+func (r *Router) InFlightAt(hostport string) int64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var n int64
+	for _, s := range r.serving {
+		n += s.proxy.InFlightAt(hostport)
+	}
+	return n
+}
+
 // Address is where a release is served now, host:port; empty: nowhere.
 func (r *Router) Address(release string) string {
 	r.mu.Lock()
