@@ -80,9 +80,9 @@ func (p *pool) connect(addresses []address, d dialing) []*instance {
 	return list
 }
 
-// keepOnly makes the target's instances those of the pool and lets go of the
-// others; a nil target retires the pool.
-func (p *pool) keepOnly(c *target) {
+// keepOnly makes the target's instances those of the pool, lets go of the
+// others and returns them; a nil target retires the pool.
+func (p *pool) keepOnly(c *target) (left []*instance) {
 	keep := map[address]*instance{}
 	if c != nil {
 		for _, in := range c.instances {
@@ -92,10 +92,12 @@ func (p *pool) keepOnly(c *target) {
 	for a, in := range p.instances {
 		if keep[a] != in {
 			in.retire()
+			left = append(left, in)
 		}
 	}
 	p.instances = keep
 	p.retired.Store(c == nil)
+	return left
 }
 
 func newInstance(a address, d dialing) *instance {

@@ -95,6 +95,7 @@ type Proxy struct {
 
 	mu    sync.Mutex // guards pools, fronts and the making of tables
 	pools map[release.VersionID]*pool
+	left  []*instance // in no table any more, with requests still inside
 }
 
 // New makes a proxy that answers 503 until Set is called.
@@ -170,10 +171,32 @@ func (p *Proxy) InFlight() []InFlight {
 	return list
 }
 
+// InFlightAt counts the requests inside the instance at host:port, also when no
+// table names it any more.
+func (p *Proxy) InFlightAt(hostport string) int64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var n int64
+	for _, in := range p.left {
+		if in.address.host == hostport {
+			n += in.inflight.Load()
+		}
+	}
+	for _, pl := range p.pools {
+		for a, in := range pl.instances {
+			if a.host == hostport {
+				n += in.inflight.Load()
+			}
+		}
+	}
+	return n
+}
+
 // retire lets go of the pools and instances that the new table does not name.
 func (p *Proxy) retire(t *Table) {
+	p.left = slices.DeleteFunc(p.left, func(in *instance) bool { return in.inflight.Load() == 0 })
 	for v, pl := range p.pools {
-		pl.keepOnly(t.targets[v])
+		p.left = append(p.left, pl.keepOnly(t.targets[v])...)
 		if pl.retired.Load() && pl.inflight.Load() == 0 {
 			delete(p.pools, v)
 		}
