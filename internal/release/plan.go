@@ -98,8 +98,8 @@ type Window struct {
 // Plan is a compiled strategy. A run keeps the plan that it began with.
 type Plan struct {
 	Kind           StrategyKind   `json:"kind"`
-	Steps          []Step         `json:"steps"` // the last one has weight Full, except where KeepBoth
-	KeepBoth       bool           `json:"keepBoth,omitempty"`
+	Steps          []Step         `json:"steps"`              // the last one has weight Full
+	KeepBoth       bool           `json:"keepBoth,omitempty"` // A/B: both versions serve until one is proven or time is up
 	Bake           time.Duration  `json:"bake,omitempty"`
 	OnInconclusive OnInconclusive `json:"onInconclusive"`
 	ReadyDeadline  time.Duration  `json:"readyDeadline"`

@@ -48,6 +48,16 @@ type State struct {
 	// Earlier lists versions that were stable before, newest first, at most ten.
 	Earlier []release.Version `json:"earlier,omitempty"`
 	RunSeq  int64             `json:"runSeq"` // number of the last run
+	// Leaving are versions that are to serve no more: their instances are kept
+	// until their share is observed to be gone and their requests have ended.
+	Leaving []Leaving `json:"leaving,omitempty"`
+}
+
+// Leaving is one version whose instances finish their requests.
+type Leaving struct {
+	Version  release.Version `json:"version"`
+	Replicas int             `json:"replicas"`
+	Off      time.Time       `json:"off"` // when it was observed to have no share; zero: not yet
 }
 
 // Run is one attempt to move a release from version From to version To.
@@ -69,6 +79,22 @@ type Run struct {
 	TrafficOff time.Time        `json:"trafficOff"`        // when the canary was observed to have no share after a rollback
 	Outcome    Phase            `json:"outcome,omitempty"` // RollingBack: the end it leads to
 	Extra      bool             `json:"extra,omitempty"`   // evidence is not needed: a person or an earlier proof vouches for To
+	// Since is when the phase or the step was decided; deadlines count from it.
+	Since time.Time `json:"since"`
+	// Ahead: the step is passed but for the instances that the next one needs,
+	// so that those are wanted already.
+	Ahead bool `json:"ahead,omitempty"`
+	// Skip: a person promoted the step; its hold, evidence and gates are not
+	// waited for. SkipAll: all of the traffic is next.
+	Skip    bool `json:"skip,omitempty"`
+	SkipAll bool `json:"skipAll,omitempty"`
+	// Overruled: a person resumed the step against the judge's wish to pause it.
+	Overruled bool `json:"overruled,omitempty"`
+	// Short is since when the canary has fewer ready instances than wanted;
+	// zero: it has enough.
+	Short time.Time `json:"short"`
+	// Noted are the reasons of events that this step has given already.
+	Noted []string `json:"noted,omitempty"`
 	// Analysis is the one that the run began with; a later change of the spec
 	// holds from the next run on.
 	Analysis release.Analysis `json:"analysis"`
@@ -138,7 +164,10 @@ type Input struct {
 
 // ObservedSplit is the split in force.
 type ObservedSplit struct {
-	Known    bool // false: the router could not be asked
+	Known bool // false: the router could not be asked
+	// Pending: the router was told of a split that is not in force yet, so that
+	// what is observed may still change by itself.
+	Pending  bool
 	Split    release.Split
 	InFlight []InFlight // requests now inside each version
 }
