@@ -101,11 +101,15 @@ func (p *diffProof) bet(delta float64, n counts) {
 func (p *diffProof) set(delta, w float64) {
 	p.w, p.delta = w, delta
 	for k, f := range stakes {
-		lam := f / (1/w - delta)
-		p.good[k] = math.Log1p(lam * delta)
-		p.ec[k] = math.Log1p(lam * (delta - 1/w))
-		p.es[k] = math.Log1p(lam * (delta + 1/(1-w)))
+		p.ec[k], p.es[k], p.good[k] = stakeFactors(f, delta, w)
 	}
+}
+
+// stakeFactors are the log factors of a bad unit of the canary, a bad one of
+// stable's and a good one, for the part f of the largest stake.
+func stakeFactors(f, delta, w float64) (canary, stable, good float64) {
+	lam := f / (1/w - delta)
+	return math.Log1p(lam * (delta - 1/w)), math.Log1p(lam * (delta + 1/(1-w))), math.Log1p(lam * delta)
 }
 
 func (p *diffProof) log() float64 {
