@@ -89,3 +89,11 @@ func number(x float64) string {
 	digits := 1 - int(math.Floor(math.Log10(a)))
 	return strconv.FormatFloat(x, 'f', digits, 64)
 }
+
+// ratio writes two decimals where they matter: 1.02 is not 1.0.
+func ratio(x float64) string {
+	if a := math.Abs(x); a >= 0.1 && a < 10 {
+		return strconv.FormatFloat(x, 'f', 2, 64)
+	}
+	return number(x)
+}

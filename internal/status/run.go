@@ -67,10 +67,10 @@ func Interval(i *judge.Interval) string {
 	}
 	low, high := "0", "∞"
 	if i.Low != nil {
-		low = number(*i.Low)
+		low = ratio(*i.Low)
 	}
 	if i.High != nil {
-		high = number(*i.High)
+		high = ratio(*i.High)
 	}
-	return fmt.Sprintf("%s [%s, %s]", number(*i.Value), low, high)
+	return fmt.Sprintf("%s [%s, %s]", ratio(*i.Value), low, high)
 }

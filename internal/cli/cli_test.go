@@ -1,0 +1,131 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/haldane-project/haldane/api/v1alpha1"
+	"github.com/haldane-project/haldane/internal/store"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){
+		"haldane":         func() { os.Exit(Main(os.Args, os.Stdin, os.Stdout, os.Stderr)) },
+		"kubectl-haldane": func() { os.Exit(Main(os.Args, os.Stdin, os.Stdout, os.Stderr)) },
+	})
+}
+
+// TestScripts runs the scripts of testdata/script against a fake API, one of its own
+// each. `daemon promoted` and so on choose the story that a watch tells.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Setup: func(e *testscript.Env) error {
+			f := &fake{rel: map[string]v1alpha1.Release{}, story: map[string][]v1alpha1.Release{}}
+			s := httptest.NewServer(f.handler())
+			ctx, cancel := context.WithCancel(context.Background())
+			s.Config.BaseContext = func(net.Listener) context.Context { return ctx }
+			e.Defer(func() {
+				cancel()
+				s.CloseClientConnections()
+				s.Close()
+			})
+			e.Values["fake"] = f
+			e.Setenv("HALDANE_SERVER", s.URL)
+			e.Setenv("LC_ALL", "C.UTF-8")
+			e.Setenv("TZ", "UTC")
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"daemon": daemon, "exits": exits},
+	})
+}
+
+// daemon sets what the fake API knows: `daemon STORY [TOKEN]`.
+func daemon(ts *testscript.TestScript, neg bool, args []string) {
+	f := ts.Value("fake").(*fake)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	at := func(states ...v1alpha1.Release) {
+		f.rel["hello"], f.story["hello"] = states[0], states
+		f.looks = []store.Look{lookAt(10, 1), lookAt(12, 1)}
+		f.events = tale()
+	}
+	switch args[0] {
+	case "progressing":
+		at(hello("Progressing", 1))
+	case "promoted":
+		at(hello("Preparing", 0), hello("Progressing", 0), hello("Progressing", 1), hello("Promoted", 3))
+	case "rolledback":
+		at(hello("Progressing", 0), hello("Progressing", 1), hello("RolledBack", 0))
+	case "superseded":
+		newer := hello("Progressing", 0)
+		newer.Status.Run.Name, newer.Status.Run.To = "hello-3", "v3"
+		at(hello("Progressing", 0), newer)
+	case "late":
+		// A pass has not yet acted on what was applied: the run before must not be taken for its run.
+		before := hello("Promoted", 3)
+		before.Generation, before.Status.ObservedGeneration = 3, 2
+		after := hello("RolledBack", 0)
+		after.Generation, after.Status.ObservedGeneration, after.Status.Run.Name = 3, 3, "hello-3"
+		at(before, after)
+	case "empty":
+	default:
+		ts.Fatalf("no story %q", args[0])
+	}
+	if len(args) > 1 {
+		f.token = args[1]
+	}
+}
+
+// exits runs a command and checks its exit code: `exits 2 haldane wait hello`.
+func exits(ts *testscript.TestScript, _ bool, args []string) {
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	err = ts.Exec(args[1], args[2:]...)
+	got := 0
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		got = exit.ExitCode()
+	} else {
+		ts.Check(err)
+	}
+	if got != want {
+		ts.Fatalf("exit code %d, expected %d", got, want)
+	}
+}
+
+// TestPlay serves the fake API for a look at the live view by eye:
+//
+//	HALDANE_PLAY=127.0.0.1:7071 go test -run TestPlay ./internal/cli
+func TestPlay(t *testing.T) {
+	addr := os.Getenv("HALDANE_PLAY")
+	if addr == "" {
+		t.Skip("HALDANE_PLAY names no address")
+	}
+	f := &fake{rel: map[string]v1alpha1.Release{"hello": hello("Progressing", 1)}, story: map[string][]v1alpha1.Release{}, pace: time.Second}
+	f.events = tale()
+	for i := range 40 {
+		f.story["hello"] = append(f.story["hello"], hello("Progressing", 1+i/20))
+	}
+	start := time.Now()
+	go func() {
+		for range time.Tick(time.Second) {
+			f.mu.Lock()
+			f.looks = append(f.looks, lookAt(time.Since(start).Seconds(), 1))
+			f.mu.Unlock()
+		}
+	}()
+	t.Fatal(http.ListenAndServe(addr, f.handler()))
+}
