@@ -178,7 +178,12 @@ func (i *Instance) attend(p *process, address string) (up time.Duration, why err
 	watched := make(chan struct{})
 	go func() {
 		defer close(watched)
-		i.watch(ctx, address, health)
+		Watch(ctx, i.program.url(address), i.program.Ready, i.program.WarmUp, func(err error) {
+			select {
+			case health <- err:
+			case <-ctx.Done():
+			}
+		})
 	}()
 	defer func() { cancel(); <-watched }()
 	deadline := time.NewTimer(i.program.Ready.Deadline)
@@ -207,29 +212,6 @@ func (i *Instance) attend(p *process, address string) (up time.Duration, why err
 			return readyFor(ready), nil
 		}
 	}
-}
-
-// watch warms up and probes until ctx ends.
-func (i *Instance) watch(ctx context.Context, address string, health chan<- error) {
-	url := i.program.url(address)
-	warm := 0
-	check := func(ctx context.Context) error {
-		if err := i.program.Ready.Check(ctx, url); err != nil {
-			return err
-		}
-		for ; warm < i.program.WarmUp.Requests; warm++ {
-			if _, err := get(ctx, url, i.program.WarmUp.Path); err != nil {
-				return fmt.Errorf("warm-up request %d of %d: %w", warm+1, i.program.WarmUp.Requests, err)
-			}
-		}
-		return nil
-	}
-	i.program.Ready.watch(ctx, check, func(err error) {
-		select {
-		case health <- err:
-		case <-ctx.Done():
-		}
-	})
 }
 
 func (i *Instance) report(err error, was bool, earlier string) {

@@ -63,13 +63,25 @@ func plain(err error) error {
 	return err
 }
 
-// Watch probes until ctx ends and calls report, one call at a time, whenever
-// readiness or its reason changes: nil is ready. Two failures in a row make
-// unready what was ready. What is not ready is probed every 10 ms at first,
-// every 250 ms until the deadline, then at the interval.
-func (p Probe) Watch(ctx context.Context, base string, report func(error)) {
-	p = p.withDefaults()
-	p.watch(ctx, func(ctx context.Context) error { return p.Check(ctx, base) }, report)
+// Watch probes scheme://host:port until ctx ends and calls report, one call at
+// a time, whenever readiness or its reason changes: nil is ready. Before it is
+// ready for the first time it is warmed up. Two failures in a row make unready
+// what was ready. What is not ready is probed after 10 ms at first, every 250 ms
+// until the deadline, then at the interval.
+func Watch(ctx context.Context, base string, p Probe, w WarmUp, report func(error)) {
+	done := 0
+	check := func(ctx context.Context) error {
+		if err := p.Check(ctx, base); err != nil {
+			return err
+		}
+		for ; done < w.Requests; done++ {
+			if _, err := get(ctx, base, w.Path); err != nil {
+				return fmt.Errorf("warm-up request %d of %d: %w", done+1, w.Requests, err)
+			}
+		}
+		return nil
+	}
+	p.withDefaults().watch(ctx, check, report)
 }
 
 func (p Probe) watch(ctx context.Context, check func(context.Context) error, report func(error)) {

@@ -48,10 +48,10 @@ func Main(more map[string]func()) {
 	run, known := programs[name]
 	if !known {
 		fmt.Println("no such program:", name)
-		os.Exit(2)
+		syscall.Exit(2)
 	}
 	run()
-	os.Exit(0)
+	syscall.Exit(0)
 }
 
 func idle() { select {} }
@@ -62,7 +62,7 @@ func dies() {
 		fmt.Println("line", n)
 	}
 	fmt.Fprintln(os.Stderr, "the secret is", os.Getenv("SECRET"))
-	os.Exit(3)
+	syscall.Exit(3)
 }
 
 // forks starts two idle children, one in a session of its own, writes their
@@ -107,7 +107,7 @@ func serve(obey bool) {
 	mux.HandleFunc("/sick", func(http.ResponseWriter, *http.Request) { sick.Store(true) })
 	mux.HandleFunc("/well", func(http.ResponseWriter, *http.Request) { sick.Store(false) })
 	mux.HandleFunc("/warm", func(http.ResponseWriter, *http.Request) { warm.Add(1) })
-	mux.HandleFunc("/die", func(http.ResponseWriter, *http.Request) { os.Exit(7) })
+	mux.HandleFunc("/die", func(http.ResponseWriter, *http.Request) { syscall.Exit(7) })
 	mux.HandleFunc("/burn", func(http.ResponseWriter, *http.Request) { burn(50 * time.Millisecond) })
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
@@ -116,7 +116,7 @@ func serve(obey bool) {
 	l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", os.Getenv("PORT")))
 	if err != nil {
 		fmt.Println(err)
-		os.Exit(1)
+		syscall.Exit(1)
 	}
 	term := make(chan os.Signal, 1)
 	signal.Notify(term, syscall.SIGTERM)
@@ -124,7 +124,7 @@ func serve(obey bool) {
 		for range term {
 			if obey {
 				_ = server.Shutdown(context.Background())
-				os.Exit(0)
+				syscall.Exit(0)
 			}
 			fmt.Println("SIGTERM is ignored")
 		}
