@@ -127,6 +127,9 @@ func safeTestCase(in inputs) ([]figure, error) {
 func fisherCase(in inputs) ([]figure, error) {
 	sum := 0.0
 	for _, b := range in.Batches {
+		if b.EC+b.ES > 1e6 {
+			return nil, errors.New("a batch has more than a million bad units")
+		}
 		sum += fisherFactor(b.counts(), in.Psi)
 	}
 	return []figure{one("log_e", sum)}, nil

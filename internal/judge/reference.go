@@ -122,7 +122,7 @@ func (n numbers) first() float64 {
 type values []float64
 
 // maxReference bounds what one case may ask for.
-const maxReference = 100_000
+const maxReference = 20_000
 
 // UnmarshalJSON takes both forms.
 func (v *values) UnmarshalJSON(b []byte) error {
@@ -174,8 +174,8 @@ func decodeInputs(raw json.RawMessage) (inputs, error) {
 }
 
 func (in *inputs) check() error {
-	if in.NErrors < 0 || in.NErrors > 20_000 {
-		return fmt.Errorf("n_errors is %d, expected 0 to 20 000", in.NErrors)
+	if in.NErrors < 0 || in.NErrors > 5000 {
+		return fmt.Errorf("n_errors is %d, expected 0 to 5000", in.NErrors)
 	}
 	if len(in.Batches) > maxReference || len(in.Arm1) > maxReference || len(in.Arm2) > maxReference {
 		return fmt.Errorf("more than %d batches or values", maxReference)
