@@ -67,7 +67,7 @@ type StepSpec struct {
 	// +optional
 	Hold *metav1.Duration `json:"hold,omitempty"`
 	// MinRequests is how many requests the new version must have answered in the
-	// step. Default: analysis.minRequests.
+	// step. Default: analysis.minRequests, or 0 where require is none.
 	// +kubebuilder:validation:Minimum=0
 	// +optional
 	MinRequests *int64 `json:"minRequests,omitempty"`
@@ -77,6 +77,12 @@ type StepSpec struct {
 	// +kubebuilder:validation:Enum=none;noHarm;proven
 	// +optional
 	Require string `json:"require,omitempty"`
+	// Looseness multiplies the margins in this step: with 3, a proof that the
+	// new version is within three times its margins is enough to go on. Default: 1.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=10
+	// +optional
+	Looseness *int32 `json:"looseness,omitempty"`
 	// Gates that must say yes before the step is left.
 	// +optional
 	Gates []GateSpec `json:"gates,omitempty"`

@@ -803,6 +803,11 @@ func (in *StepSpec) DeepCopyInto(out *StepSpec) {
 		*out = new(int64)
 		**out = **in
 	}
+	if in.Looseness != nil {
+		in, out := &in.Looseness, &out.Looseness
+		*out = new(int32)
+		**out = **in
+	}
 	if in.Gates != nil {
 		in, out := &in.Gates, &out.Gates
 		*out = make([]GateSpec, len(*in))

@@ -31,6 +31,7 @@ const (
 	defaultGateTimeout    = 10 * time.Second
 	defaultWindowZone     = "UTC"
 	defaultBatches        = 4
+	defaultLooseness      = 1
 	defaultABShare        = release.Full / 2
 	defaultShadowShare    = release.Full / 10
 	defaultShadowHold     = time.Minute

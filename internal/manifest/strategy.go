@@ -100,7 +100,8 @@ func (c *checker) steps(path string, specs []v1alpha1.StepSpec, minRequests int6
 	var steps []release.Step
 	if len(specs) == 0 {
 		for _, w := range defaultSteps() {
-			steps = append(steps, release.Step{Weight: w, Capacity: w, Require: release.NoHarm, MinRequests: minRequests, Deadline: deadline})
+			steps = append(steps, release.Step{Weight: w, Capacity: w, Require: release.NoHarm,
+				Looseness: defaultLooseness, MinRequests: minRequests, Deadline: deadline})
 		}
 		steps[len(steps)-1].Require = release.Proven
 		return steps
@@ -134,11 +135,15 @@ func (c *checker) step(path string, s v1alpha1.StepSpec, last bool, minRequests 
 		Mirror:      c.share(path+".mirror", s.Mirror, 0),
 		Matches:     c.matches(path+".matches", s.Matches),
 		Hold:        c.duration(path+".hold", s.Hold, 0, true),
-		MinRequests: count(c, path+".minRequests", s.MinRequests, minRequests, 0, maxRequests),
 		Require:     c.require(path, s.Require, require),
+		Looseness:   float64(count(c, path+".looseness", s.Looseness, defaultLooseness, 1, 10)),
 		Gates:       c.gates(path+".gates", s.Gates),
 		Deadline:    c.duration(path+".deadline", s.Deadline, deadline, true),
 	}
+	if step.Require == release.None {
+		minRequests = 0
+	}
+	step.MinRequests = count(c, path+".minRequests", s.MinRequests, minRequests, 0, maxRequests)
 	step.Capacity = c.share(path+".capacity", s.Capacity, step.Weight)
 	if step.Capacity < step.Weight && len(c.problems) == before {
 		c.add(path+".capacity", "", "%s of the instances cannot carry %s of the traffic", percentOf(fraction(step.Capacity)), percentOf(fraction(step.Weight)))
