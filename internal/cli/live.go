@@ -161,9 +161,12 @@ func (l *live) draw() []string {
 	}
 	foot := l.foot()
 	if room := l.height - len(out) - len(foot) - 2; room > 0 {
-		out = append(append(out, ""), l.scene.log(l.s, min(room, 12))...)
+		out = append(append(out, ""), l.scene.log(l.s, room)...)
 	}
-	return append(append(out, ""), foot...)
+	for len(out)+len(foot) < l.height {
+		out = append(out, "")
+	}
+	return append(out[:max(0, min(len(out), l.height-len(foot)))], foot...)
 }
 
 // foot is the question, or the keys and what became of the last one.

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"fmt"
 	"math"
 	"strings"
 	"time"
@@ -13,17 +12,50 @@ import (
 	"github.com/haldane-project/haldane/internal/status"
 )
 
+// The columns of the metrics, in cells.
+const (
+	nameCells   = 10
+	figureCells = 18
+	ratioCells  = 19
+	leastPlot   = 15
+	mostPlot    = 33
+)
+
 // metrics draws two lines for every metric: what was measured, and what that
 // is worth as evidence.
 func (sc scene) metrics(s screen) []string {
-	if sc.look == nil {
+	if sc.look == nil || len(sc.look.Report.Metrics) == 0 {
 		return nil
 	}
-	var out []string
+	out := []string{sc.metricHead(s)}
 	for _, m := range sc.look.Report.Metrics {
 		out = append(out, sc.measured(s, m), sc.worth(s, m))
 	}
 	return out
+}
+
+// plotCells is the room for drawn intervals; 0: too little.
+func (sc scene) plotCells(s screen) int {
+	room := sc.fit(s) - 4 - nameCells - 2*figureCells - ratioCells
+	if room < leastPlot {
+		return 0
+	}
+	room = min(room, mostPlot)
+	return room - (room+1)%2 // odd, so that 1 has a cell
+}
+
+func (sc scene) metricHead(s screen) string {
+	from, to := "stable", "canary"
+	if run := sc.rel.Status.Run; run != nil {
+		from, to = orElse(s.text(run.From), from), s.text(run.To)
+	}
+	line := strings.Repeat(" ", 4+nameCells) + s.paint(stable, pad(clip(from, figureCells-1, s), figureCells)) +
+		s.paint(canary, pad(clip(to, figureCells-1, s), figureCells)) + s.paint(faint, pad("ratio", ratioCells))
+	if n := sc.plotCells(s); n > 0 {
+		side := n/2 - 1
+		line += s.paint(faint, pad("better", side)+" 1 "+strings.Repeat(" ", side-len("worse"))+"worse")
+	}
+	return strings.TrimRight(line, " ")
 }
 
 // measured: name, both figures, the ratio with its interval, drawn.
@@ -32,40 +64,46 @@ func (sc scene) measured(s screen, m judge.MetricReport) string {
 	if sign == "" {
 		sign = s.glyph("·", ".")
 	}
-	name := s.paint(verdictInk(string(m.Verdict)), sign+" ") + s.paint(strong, pad(s.text(m.Name), 9))
-	figures := s.paint(stable, s.text(status.Figure(m, m.Stable))) + " " + s.glyph("→", "->") + " " + s.paint(canary, s.text(status.Figure(m, m.Canary)))
-	what, ratio := "", m.Ratio
+	i := verdictInk(string(m.Verdict))
+	what := ""
 	switch {
-	case ratio != nil && ratio.Value != nil:
-		what = s.glyph("×", "x") + s.text(status.Interval(ratio))
+	case m.Ratio != nil && m.Ratio.Value != nil:
+		what = status.Interval(m.Ratio)
 	case m.Diff != nil && m.Diff.Value != nil:
-		what = s.glyph("Δ", "diff ") + s.text(status.Interval(m.Diff)) + m.Unit
+		what = "+" + status.Interval(m.Diff) + m.Unit
 	}
-	line := "  " + name + pad(figures, 36) + " " + pad(what, 20)
-	if room := sc.fit(s) - lipgloss.Width(line) - 1; ratio != nil && ratio.Value != nil && room >= 15 {
-		line += " " + plot(s, *ratio, min(room, 33))
+	name := clip(s.text(m.Name), nameCells-1, s)
+	line := "  " + s.paint(i, sign) + " " + s.paint(strong, name) + strings.Repeat(" ", nameCells-lipgloss.Width(name)) +
+		pad(s.text(status.Figure(m, m.Stable)), figureCells) + pad(s.text(status.Figure(m, m.Canary)), figureCells) + pad(s.text(what), ratioCells)
+	if n := sc.plotCells(s); n > 0 && m.Ratio != nil && m.Ratio.Value != nil {
+		line += plot(s, *m.Ratio, n)
 	}
 	return strings.TrimRight(line, " ")
 }
 
-// worth: evidence against the canary and for its being within the margin, each
+// worth: evidence against the canary, and for its being within the margin, each
 // on its way to what a decision needs.
 func (sc scene) worth(s screen, m judge.MetricReport) string {
-	against := gauge(s, m.LogE, m.Threshold, bad) + " " + s.text(status.Odds(m.LogE)) + " of " + s.text(status.Odds(m.Threshold))
-	line := "             against " + pad(against, 31)
+	cells := 10
+	if sc.fit(s) < 92 {
+		cells = 6
+	}
+	odds := status.Odds(m.LogE) + " of " + strings.TrimPrefix(status.Odds(m.Threshold), "1 : ")
+	line := strings.Repeat(" ", 4+nameCells) + s.paint(faint, "against ") + gauge(s, m.LogE, m.Threshold, cells, bad) + " " + pad(s.text(odds), 17)
 	switch {
 	case m.ProofThreshold <= 0:
 		return line + s.paint(faint, s.text(m.Reason))
 	case m.LogProof >= m.ProofThreshold:
-		return line + " " + s.paint(good, "proven: "+s.text(orElse(m.Margin, "within the margin")))
+		return line + s.paint(good, s.glyph("✓ ", "+ ")+"proven: "+s.text(orElse(m.Margin, "within the margin")))
 	}
-	proof := " proof " + gauge(s, m.LogProof, m.ProofThreshold, good)
-	if m.MoreRequests != nil {
-		proof += " " + sc.left(*m.MoreRequests)
-	} else if !m.Required {
-		proof += s.paint(faint, " not needed")
+	line += s.paint(faint, "for ") + gauge(s, m.LogProof, m.ProofThreshold, cells, good)
+	switch {
+	case !m.Required:
+		return line + s.paint(faint, " not needed")
+	case m.MoreRequests != nil:
+		return line + " " + sc.left(*m.MoreRequests)
 	}
-	return line + proof
+	return line
 }
 
 // left says how many requests are still expected, and how long they take.
@@ -80,23 +118,21 @@ func (sc scene) left(more float64) string {
 	return text
 }
 
-const gaugeCells = 10
-
 // gauge draws how far evidence (in nats, so on a logarithmic scale) has come.
-func gauge(s screen, have, need float64, i ink) string {
+func gauge(s screen, have, need float64, cells int, i ink) string {
 	part := 0.0
 	if need > 0 {
 		part = min(max(have/need, 0), 1)
 	}
-	full := int(part * gaugeCells)
+	full := int(part * float64(cells))
 	return s.glyph("▕", "[") + s.paint(i, strings.Repeat(s.glyph("█", "#"), full)) +
-		s.paint(faint, strings.Repeat(s.glyph("░", "."), gaugeCells-full)) + s.glyph("▏", "]")
+		s.paint(faint, strings.Repeat(s.glyph("░", "."), cells-full)) + s.glyph("▏", "]")
 }
 
 // plot draws an interval of a ratio on a logarithmic axis around 1: left is
-// better than stable, right is worse.
+// better than stable, right is worse. The axis reaches from 1/4 to 4, and from
+// 1/16 to 16 where the ratio is beyond that.
 func plot(s screen, r judge.Interval, cells int) string {
-	cells -= (cells + 1) % 2 // odd, so that 1 has a cell
 	reach := math.Log(4)
 	if v := math.Abs(math.Log(max(*r.Value, 1e-9))); v > reach {
 		reach = math.Log(16)
@@ -129,8 +165,7 @@ func plot(s screen, r judge.Interval, cells int) string {
 			b.WriteString(s.paint(faint, s.glyph("─", "-")))
 		}
 	}
-	edge := fmt.Sprintf("%.0f", math.Exp(reach))
-	return s.paint(faint, "1/"+edge) + b.String() + s.paint(faint, edge)
+	return b.String()
 }
 
 // pad fills a text, which may carry colour, to a number of cells.
