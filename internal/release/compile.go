@@ -15,7 +15,7 @@ func (s Strategy) Compile(a Analysis, replicas int) Plan {
 	}
 	switch s.Kind {
 	case Canary:
-		p.Steps = slices.Clone(s.Steps)
+		p.Steps = proofBeforeAll(slices.Clone(s.Steps))
 	case BlueGreen:
 		p.Steps = []Step{s.preview(a)}
 	case AB:
@@ -29,6 +29,24 @@ func (s Strategy) Compile(a Analysis, replicas int) Plan {
 		p.Steps = append(p.Steps, FullStep())
 	}
 	return p
+}
+
+// proofBeforeAll moves the proof that a user's own step of 100 % asks for to the
+// step before it: with all of the traffic on one version nothing is left to
+// compare it with, so that the proof could never come.
+func proofBeforeAll(steps []Step) []Step {
+	n := len(steps)
+	if n == 0 || steps[n-1].Weight != Full || steps[n-1].Require != Proven {
+		return steps
+	}
+	last := &steps[n-1]
+	last.Require = None
+	if n > 1 {
+		before := &steps[n-2]
+		before.Require = Proven
+		before.Looseness = min(before.Looseness, last.Looseness)
+	}
+	return steps
 }
 
 // FullStep is the compiled last step: all of the traffic, nothing to wait for

@@ -94,15 +94,15 @@ func (d *decider) evidenceFresh() (bool, string) {
 	if e.Newest.After(from) {
 		from = e.Newest
 	}
-	age := d.now.Sub(e.Newest)
-	if e.Missing == "" && e.Newest.After(r.Entered) && age <= freshFor && age >= -freshFor {
+	age, seen := d.now.Sub(e.Newest), e.Report.Canary > r.StepBase
+	if e.Missing == "" && seen && e.Newest.After(r.Entered) && age <= freshFor && age >= -freshFor {
 		return true, ""
 	}
 	why := "no request of it was seen in this step"
 	switch {
 	case e.Missing != "":
 		why = e.Missing
-	case e.Newest.After(r.Entered):
+	case seen:
 		why = "the newest evidence is of " + clock(e.Newest)
 	}
 	if d.over(&from, freshFor) {
