@@ -30,8 +30,8 @@ type session struct {
 
 // saved is the judge's part of a record.
 type saved struct {
-	Run   string          `json:"run"`
-	State json.RawMessage `json:"state"`
+	Run   string `json:"run"`
+	State []byte `json:"state"`
 }
 
 // openSession opens or continues the judge of a run. A run of another version
