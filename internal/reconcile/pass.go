@@ -200,7 +200,6 @@ func sameObserved(a, b store.Observed) bool {
 	return equalJSON(a, b)
 }
 
-
 // sameState compares all but the sentence that says what a run waits for: it
 // may count requests, and is saved with the next look.
 func sameState(a, b rollout.State) bool { return equalJSON(wordless(a), wordless(b)) }
