@@ -1,11 +1,14 @@
 package process_test
 
 import (
+	"context"
 	"math/rand/v2"
 	"net/http"
 	"slices"
 	"strings"
 	"sync"
+
+	"golang.org/x/time/rate"
 
 	"github.com/haldane-project/haldane/internal/workload"
 )
@@ -13,14 +16,17 @@ import (
 // table is the smallest router there can be: the addresses in force and the
 // requests in flight at each.
 type table struct {
+	transport http.Transport
 	mu        sync.Mutex
 	addresses []string
 	flying    map[string]int64
 }
 
-func newTable() *table { return &table{flying: map[string]int64{}} }
+func newTable() *table { return &table{flying: map[string]int64{}, transport: http.Transport{MaxIdleConnsPerHost: 8}} }
 
+// set swaps the addresses and, as a proxy does, lets go of idle connections.
 func (t *table) set(f workload.Fleet) {
+	defer t.transport.CloseIdleConnections()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.addresses = nil
@@ -54,25 +60,20 @@ func (t *table) inFlight(host string) int64 {
 	return n
 }
 
-// startLoad sends from several clients until stop; the function it returns
-// waits for them and tells how many requests were sent and what failed.
-func startLoad(t *table, stop <-chan struct{}) func() (int, []string) {
+// startLoad sends 300 requests a second from several clients until ctx ends; the
+// function it returns waits for them and tells how many were sent and what failed.
+func startLoad(ctx context.Context, t *table) func() (int, []string) {
 	var (
 		clients  sync.WaitGroup
 		mu       sync.Mutex
 		sent     int
 		failures []string
 	)
-	transport := &http.Transport{MaxIdleConnsPerHost: 8}
-	client := &http.Client{Transport: transport}
+	pace := rate.NewLimiter(300, 1)
+	client := &http.Client{Transport: &t.transport}
 	for n := range 4 {
 		clients.Go(func() {
-			for {
-				select {
-				case <-stop:
-					return
-				default:
-				}
+			for pace.Wait(ctx) == nil {
 				address := t.enter()
 				err := send(client, address, n%2 == 0)
 				t.leave(address)
@@ -87,7 +88,7 @@ func startLoad(t *table, stop <-chan struct{}) func() (int, []string) {
 	}
 	return func() (int, []string) {
 		clients.Wait()
-		transport.CloseIdleConnections()
+		t.transport.CloseIdleConnections()
 		return sent, failures
 	}
 }
