@@ -62,6 +62,9 @@ func (r *Reconciler) pass(ctx context.Context, w *worker) (wake time.Time, gone 
 	if err = errors.Join(o.err, err); err != nil {
 		w.lastErr = err.Error()
 	}
+	if r.Seen != nil {
+		r.Seen(rel, d.State, w.fleet.Backends, d.Gone)
+	}
 	if d.Gone && err == nil {
 		return time.Time{}, true, nil
 	}

@@ -38,8 +38,11 @@ type Ports struct {
 	// Ask asks a webhook gate; it may block until ctx ends. Nil: every webhook
 	// gate answers no with a reason.
 	Ask func(ctx context.Context, run rollout.Run, g release.Gate) rollout.GateAnswer
-	Now func() time.Time // nil: time.Now
-	Log *slog.Logger     // nil: discarded
+	// Seen is told after each pass which instances answer, for those who
+	// measure them; gone once a deleted release is taken down. It must not block.
+	Seen func(rel release.Release, st rollout.State, backends []release.Backend, gone bool)
+	Now  func() time.Time // nil: time.Now
+	Log  *slog.Logger     // nil: discarded
 }
 
 // Reconciler runs passes. Its methods may be called from many goroutines; there

@@ -1,0 +1,129 @@
+// Package app is the composition root: the only place that names adapters. It
+// builds the daemon's parts, hands them to each other through the ports, and
+// gives them to the shell that runs them.
+//
+// Read this file first; wire.go holds the small pieces between two parts.
+package app
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/haldane-project/haldane/internal/metric/embedded"
+	"github.com/haldane-project/haldane/internal/reconcile"
+	"github.com/haldane-project/haldane/internal/standalone"
+	"github.com/haldane-project/haldane/internal/store"
+	"github.com/haldane-project/haldane/internal/store/sqlite"
+	router "github.com/haldane-project/haldane/internal/traffic/embedded"
+	"github.com/haldane-project/haldane/internal/web"
+	"github.com/haldane-project/haldane/internal/workload"
+	"github.com/haldane-project/haldane/internal/workload/endpoints"
+	"github.com/haldane-project/haldane/internal/workload/process"
+	"github.com/haldane-project/haldane/internal/workload/switchboard"
+)
+
+// Version of the binary, set by the linker.
+var Version = "dev"
+
+// Options of the local daemon.
+type Options struct {
+	Listen     string   // API and pages, host:port; port 0 takes a free one
+	Names      []string // further host names that browsers may use for it
+	Data       string   // directory of everything that is kept
+	TokensFile string   // who may do what; required off loopback
+	Files      []string // manifests that are applied at the start
+	Grace      time.Duration
+	Log        *slog.Logger
+	// Ready is told the address once the daemon answers; nil: nobody.
+	Ready func(address string)
+}
+
+// Serve runs the local daemon until ctx ends, and then stops it without losing
+// a request that was accepted.
+func Serve(ctx context.Context, o Options) error {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Grace == 0 {
+		o.Grace = 30 * time.Second
+	}
+	tokens, err := readTokens(o.TokensFile)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(o.Data, 0o700); err != nil {
+		return fmt.Errorf("make the data directory: %w", err)
+	}
+	d, err := build(ctx, o, tokens)
+	if err != nil {
+		return err
+	}
+	return standalone.Run(ctx, d)
+}
+
+// build makes the parts in the order in which they need each other, and closes
+// what was opened when one of them can not be made.
+func build(ctx context.Context, o Options, tokens []web.Token) (_ standalone.Parts, err error) {
+	var undo []func() error
+	defer func() {
+		if err != nil {
+			for i := len(undo) - 1; i >= 0; i-- {
+				_ = undo[i]() // the first error is the one to tell
+			}
+		}
+	}()
+	listener, err := net.Listen("tcp", o.Listen)
+	if err != nil {
+		return standalone.Parts{}, fmt.Errorf("listen for the API on %s: %w; stop what has this address or choose another with --listen", o.Listen, err)
+	}
+	undo = append(undo, listener.Close)
+	db, err := sqlite.Open(ctx, filepath.Join(o.Data, "haldane.db"))
+	if err != nil {
+		return standalone.Parts{}, err
+	}
+	undo = append(undo, db.Close)
+	m, err := openMetrics(o)
+	if err != nil {
+		return standalone.Parts{}, err
+	}
+	undo = append(undo, m.close)
+	rt := router.New(router.Options{Observer: m.recorder, Drain: o.Grace, Log: o.Log})
+	procs, err := process.New(process.Options{Dir: filepath.Join(o.Data, "processes"), Logger: o.Log, InFlight: rt.InFlightAt})
+	if err != nil {
+		return standalone.Parts{}, err
+	}
+	undo = append(undo, func() error { return procs.Close(context.Background()) })
+	ends := endpoints.New(o.Log)
+	fleet := switchboard.New(map[string]workload.Runtime{switchboard.Process: procs, switchboard.Endpoints: ends})
+	provider := embedded.New(m.recorder, m.querier)
+	m.recorder.SetUsage(usage(procs, o.Log))
+	passes := reconcile.New(reconcile.Ports{
+		Store: db, Router: rt, Runtime: fleet, Metrics: provider,
+		Parse: parse, Ask: askWebhook, Seen: m.seen, Log: o.Log,
+	})
+	server, err := web.New(web.Options{
+		Store: db, Listen: listener.Addr().String(), Names: o.Names, Tokens: tokens, Version: Version,
+		Log: o.Log, Metrics: m.handler, Query: m.query, Check: check(provider), Plan: plan,
+		Rates: rates(m.recorder, procs), Logs: logs(procs, db),
+	})
+	if err != nil {
+		return standalone.Parts{}, err
+	}
+	if err = applyFiles(ctx, db, o.Files); err != nil {
+		return standalone.Parts{}, err
+	}
+	return standalone.Parts{
+		Listener: listener, Passes: passes.Run, Log: o.Log, Grace: o.Grace,
+		Web:        serveWeb(server, o.Ready),
+		Background: m.background,
+		Drains:     []func(context.Context) error{rt.Shutdown, procs.Close, ends.Close, fleet.Close},
+		Closes:     []func() error{m.close, db.Close},
+	}, nil
+}
+
+var _ store.Store = (*sqlite.Store)(nil)

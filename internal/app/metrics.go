@@ -1,0 +1,97 @@
+package app
+
+import (
+	"context"
+	"maps"
+	"net/http"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/haldane-project/haldane/internal/metric/embedded"
+	"github.com/haldane-project/haldane/internal/release"
+	"github.com/haldane-project/haldane/internal/rollout"
+	"github.com/haldane-project/haldane/internal/telemetry"
+	"github.com/haldane-project/haldane/internal/telemetry/history"
+)
+
+// metrics is everything that is measured: the recorder of requests, and the
+// queryable history that scrapes it and the versions.
+type metrics struct {
+	recorder   *telemetry.Recorder
+	history    *history.Store
+	querier    embedded.Querier
+	handler    http.Handler // /metrics
+	query      http.Handler // Prometheus' query API
+	background []func(context.Context) error
+
+	mu      sync.Mutex
+	targets map[string][]history.Target // by release
+}
+
+func openMetrics(o Options) (*metrics, error) {
+	m := &metrics{recorder: telemetry.New(), targets: map[string][]history.Target{}}
+	registry := m.recorder.Registry(Version)
+	h, err := history.Open(history.Options{Dir: filepath.Join(o.Data, "metrics"), Log: o.Log, Own: registry})
+	if err != nil {
+		return nil, err
+	}
+	m.history, m.querier, m.query, m.handler = h, h, h.QueryHandler(), telemetry.Handler(registry)
+	m.background = append(m.background, func(ctx context.Context) error { m.recorder.Run(ctx); return nil })
+	return m, nil
+}
+
+func (m *metrics) close() error { return m.history.Close() }
+
+// seen tells those who measure which versions there are and where they answer.
+func (m *metrics) seen(rel release.Release, st rollout.State, backends []release.Backend, gone bool) {
+	if gone {
+		m.recorder.Forget(rel.Name)
+	}
+	var list []history.Target
+	for _, b := range backends {
+		role := roleOf(st, b.Version)
+		m.recorder.Label(rel.Name, b.Version, telemetry.Label{Name: nameOf(rel, st, b.Version), Role: role})
+		for _, a := range b.Addresses {
+			_, host, _ := strings.Cut(a, "://")
+			list = append(list, history.Target{Release: rel.Name, Version: string(b.Version), Role: role,
+				Instance: host, URL: strings.Replace(a, "h2c://", "http://", 1) + "/metrics"})
+		}
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if slices.Equal(m.targets[rel.Name], list) {
+		return
+	}
+	if m.targets[rel.Name] = list; len(list) == 0 {
+		delete(m.targets, rel.Name)
+	}
+	var all []history.Target
+	for _, name := range slices.Sorted(maps.Keys(m.targets)) {
+		all = append(all, m.targets[name]...)
+	}
+	m.history.SetTargets(all)
+}
+
+func roleOf(st rollout.State, v release.VersionID) string {
+	switch {
+	case st.Stable != nil && st.Stable.ID == v:
+		return "stable"
+	case st.Run != nil && !st.Run.Phase.Ended() && st.Run.To.ID == v:
+		return "canary"
+	}
+	return ""
+}
+
+func nameOf(rel release.Release, st rollout.State, v release.VersionID) string {
+	switch {
+	case st.Stable != nil && st.Stable.ID == v:
+		return st.Stable.Name
+	case st.Run != nil && st.Run.To.ID == v:
+		return st.Run.To.Name
+	case rel.Version.ID == v:
+		return rel.Version.Name
+	}
+	return string(v)
+}

@@ -1,0 +1,216 @@
+package app
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/haldane-project/haldane/api/v1alpha1"
+	"github.com/haldane-project/haldane/internal/manifest"
+	"github.com/haldane-project/haldane/internal/metric"
+	"github.com/haldane-project/haldane/internal/release"
+	"github.com/haldane-project/haldane/internal/rollout"
+	"github.com/haldane-project/haldane/internal/status"
+	"github.com/haldane-project/haldane/internal/store"
+	"github.com/haldane-project/haldane/internal/telemetry"
+	"github.com/haldane-project/haldane/internal/web"
+	"github.com/haldane-project/haldane/internal/workload/process"
+)
+
+// readTokens reads the token file; no file means no tokens.
+func readTokens(file string) ([]web.Token, error) {
+	if file == "" {
+		return nil, nil
+	}
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, fmt.Errorf("read the token file: %w", err)
+	}
+	defer f.Close()
+	tokens, err := web.ParseTokens(f)
+	if err != nil {
+		return nil, fmt.Errorf("token file %s: %w", file, err)
+	}
+	return tokens, nil
+}
+
+// parse turns a stored manifest into the release that it declares.
+func parse(rec store.Record) (release.Release, error) {
+	var obj v1alpha1.Release
+	if err := json.Unmarshal(rec.Manifest, &obj); err != nil {
+		return release.Release{}, fmt.Errorf("the stored manifest does not decode: %w", err)
+	}
+	return manifest.FromObject(obj)
+}
+
+// applyFiles applies the manifests that were named at the start.
+func applyFiles(ctx context.Context, db store.Store, files []string) error {
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			return fmt.Errorf("read the manifest: %w", err)
+		}
+		dir, err := filepath.Abs(filepath.Dir(file))
+		if err != nil {
+			return fmt.Errorf("find the directory of %s: %w", file, err)
+		}
+		obj, _, err := manifest.Parse(file, data, manifest.WithDir(dir))
+		if err != nil {
+			return err
+		}
+		body, err := manifest.Canonical(obj)
+		if err != nil {
+			return err
+		}
+		by := store.Actor{Subject: "serve", From: "local"}
+		if _, err := db.Apply(ctx, obj.Name, body, by, time.Now()); err != nil {
+			return fmt.Errorf("apply %s: %w", file, err)
+		}
+	}
+	return nil
+}
+
+// check says whether this daemon can serve a release.
+func check(p metric.Provider) func(context.Context, release.Release) error {
+	return func(ctx context.Context, rel release.Release) error {
+		if rel.Version.Workload.Deployment != nil {
+			return errors.New("spec.workload.deployment: this daemon runs process and endpoints; a Deployment needs the Kubernetes controller")
+		}
+		if rel.Traffic.Embedded == nil {
+			return errors.New("spec.traffic: this daemon splits traffic with embedded only")
+		}
+		return p.Check(ctx, rel, rel.Analysis.Metrics)
+	}
+}
+
+func plan(_ context.Context, rel release.Release, before *store.Record) ([]string, error) {
+	var st *rollout.State
+	if before != nil {
+		st = &before.State
+	}
+	return status.Plan(rel, st), nil
+}
+
+// usage tells the recorder what the instances use; it is asked once a second.
+func usage(p *process.Runtime, log *slog.Logger) func() []telemetry.Usage {
+	return func() []telemetry.Usage {
+		list, err := p.Instances()
+		if err != nil {
+			log.Warn("the usage of instances is not known", "error", err)
+			return nil
+		}
+		out := make([]telemetry.Usage, 0, len(list))
+		for _, u := range list {
+			out = append(out, telemetry.Usage{Release: u.Release, Version: u.Version, Instance: u.Instance,
+				CPUSeconds: u.CPUSeconds, Memory: float64(u.RSSBytes)})
+		}
+		return out
+	}
+}
+
+// rates joins what the proxy saw and what the processes use lately.
+func rates(r *telemetry.Recorder, p *process.Runtime) func(string) []web.Rate {
+	return func(name string) []web.Rate {
+		used, _ := p.Usage(name) // a page without usage is better than none
+		var out []web.Rate
+		for _, x := range r.Rates(name, 10*time.Second) {
+			rate := web.Rate{Version: x.Version, Requests: x.PerSecond}
+			if x.ErrorShare != nil {
+				rate.Errors = *x.ErrorShare
+			}
+			if x.P50 != nil {
+				rate.Latency = *x.P50
+			}
+			for _, u := range used {
+				if u.Version == x.Version {
+					mem := float64(u.RSSBytes)
+					rate.Memory, rate.Restarts = &mem, u.Restarts
+				}
+			}
+			if s := r.UsageSince(name, x.Version, time.Now().Add(-5*time.Second)); len(s) > 0 {
+				if cpu := s[len(s)-1].CPU; cpu == cpu {
+					rate.CPU = &cpu
+				}
+			}
+			out = append(out, rate)
+		}
+		return out
+	}
+}
+
+// logs returns the last output of a release's instances.
+func logs(p *process.Runtime, db store.Store) func(context.Context, string, release.VersionID) (string, error) {
+	return func(ctx context.Context, name string, v release.VersionID) (string, error) {
+		rec, err := db.Get(ctx, name)
+		if err != nil {
+			return "", err
+		}
+		var lines []string
+		for _, g := range rec.Observed.Fleet {
+			if v == "" || g.Version == v {
+				lines = append(lines, p.Logs(name, g.Version)...)
+			}
+		}
+		return strings.Join(lines, "\n"), nil
+	}
+}
+
+// serveWeb tells the address once connections are accepted.
+func serveWeb(s *web.Server, ready func(string)) func(context.Context, net.Listener) error {
+	return func(ctx context.Context, l net.Listener) error {
+		if ready != nil {
+			ready(l.Addr().String())
+		}
+		return s.Serve(ctx, l)
+	}
+}
+
+// gateClient follows no redirect: a gate answers for itself.
+var gateClient = &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+
+const (
+	gateTimeout = 10 * time.Second
+	gateAnswer  = 1 << 10 // bytes of the answer that are shown
+)
+
+// askWebhook asks a gate by POST; 2xx is yes.
+func askWebhook(ctx context.Context, run rollout.Run, g release.Gate) rollout.GateAnswer {
+	no := func(format string, args ...any) rollout.GateAnswer {
+		return rollout.GateAnswer{Gate: g.Name, Reason: fmt.Sprintf(format, args...)}
+	}
+	timeout := g.Timeout
+	if timeout == 0 {
+		timeout = gateTimeout
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	body, err := json.Marshal(map[string]any{"run": run.ID, "step": run.Step, "gate": g.Name, "version": run.To.Name})
+	if err != nil {
+		return no("the question could not be written: %v", err)
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, g.URL, bytes.NewReader(body))
+	if err != nil {
+		return no("gate %s: %v", g.Name, err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := gateClient.Do(req)
+	if err != nil {
+		return no("gate %s did not answer: %v", g.Name, err)
+	}
+	defer resp.Body.Close()
+	text, _ := io.ReadAll(io.LimitReader(resp.Body, gateAnswer)) // a cut answer still has its status
+	if resp.StatusCode/100 != 2 {
+		return no("gate %s answered %s: %s", g.Name, resp.Status, strings.TrimSpace(string(text)))
+	}
+	return rollout.GateAnswer{Gate: g.Name, Yes: true, Reason: fmt.Sprintf("gate %s answered %s", g.Name, resp.Status)}
+}

@@ -1,0 +1,290 @@
+// Package standalone holds the end-to-end tests of the local daemon: the real
+// daemon, real processes as versions, real sockets. The versions are this test
+// binary itself, started again by the supervisor (see TestMain).
+//
+// HALDANE_LONG=1 runs the figures with their full counts.
+package standalone
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/haldane-project/haldane/api/v1alpha1"
+	"github.com/haldane-project/haldane/internal/app"
+	"github.com/haldane-project/haldane/internal/client"
+	"github.com/haldane-project/haldane/internal/load"
+)
+
+// patience is how long a test waits for something that must happen. It is no
+// figure: a machine that is busy may take its time.
+const patience = 60 * time.Second
+
+func TestMain(m *testing.M) {
+	switch os.Getenv("HALDANE_TEST_ROLE") {
+	case "version":
+		serveVersion()
+	case "daemon":
+		serveDaemon()
+	default:
+		os.Exit(m.Run())
+	}
+}
+
+// long returns the full count of a figure, or the short one.
+func long(short, full int) int {
+	if os.Getenv("HALDANE_LONG") != "" {
+		return full
+	}
+	return short
+}
+
+// serveVersion is the service under release. Its behaviour is its environment.
+func serveVersion() {
+	share := func(name string) float64 {
+		x, _ := strconv.ParseFloat(os.Getenv(name), 64)
+		return x
+	}
+	errors, dieAfter, latency := share("ERRORS"), int64(share("DIE_AFTER")), time.Duration(share("LATENCY_MS")*1e6)
+	if os.Getenv("NEVER_READY") != "" {
+		select {}
+	}
+	var served atomic.Int64
+	http.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		if n := served.Add(1); dieAfter > 0 && n > dieAfter {
+			os.Exit(3)
+		}
+		if latency > 0 {
+			time.Sleep(latency)
+		}
+		w.Header().Set("X-Version", os.Getenv("NAME"))
+		if rand.Float64() < errors {
+			http.Error(w, "planted error", http.StatusInternalServerError)
+			return
+		}
+		fmt.Fprintln(w, os.Getenv("NAME"))
+	})
+	if err := http.ListenAndServe("127.0.0.1:"+os.Getenv("PORT"), nil); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+// serveDaemon is the daemon in a process of its own, for tests that kill it.
+func serveDaemon() {
+	err := app.Serve(context.Background(), app.Options{
+		Listen: os.Getenv("LISTEN"), Data: os.Getenv("DATA"),
+		Ready: func(address string) { fmt.Println("ready", address) },
+	})
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+// daemon is a running daemon in this process.
+type daemon struct {
+	t     *testing.T
+	api   *client.Client
+	base  string
+	front string // where users connect
+	data  string
+	stop  func() error
+}
+
+// start runs a daemon on free ports until the test ends.
+func start(t *testing.T) *daemon {
+	t.Helper()
+	return startOn(t, t.TempDir(), freeAddress(t))
+}
+
+func startOn(t *testing.T, data, front string) *daemon {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	ready, ended := make(chan string, 1), make(chan error, 1)
+	go func() {
+		ended <- app.Serve(ctx, app.Options{
+			Listen: "127.0.0.1:0", Data: data, Log: logger(t), Grace: 10 * time.Second,
+			Ready: func(a string) { ready <- a },
+		})
+	}()
+	d := &daemon{t: t, front: front, data: data}
+	select {
+	case d.base = <-ready:
+	case err := <-ended:
+		cancel()
+		t.Fatalf("the daemon ended: %v", err)
+	}
+	stopped := false
+	d.stop = func() error {
+		if stopped {
+			return nil
+		}
+		stopped = true
+		cancel()
+		return <-ended
+	}
+	t.Cleanup(func() {
+		if err := d.stop(); err != nil {
+			t.Errorf("the daemon did not stop cleanly: %v", err)
+		}
+	})
+	d.api = newClient(t, d.base)
+	return d
+}
+
+func newClient(t *testing.T, address string) *client.Client {
+	t.Helper()
+	c, err := client.New(address, client.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func logger(t *testing.T) *slog.Logger {
+	if os.Getenv("HALDANE_TEST_LOG") == "" {
+		return slog.New(slog.DiscardHandler)
+	}
+	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
+}
+
+// freeAddress is a loopback address that was free a moment ago.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// version is a version under release: its name and its behaviour.
+type version struct {
+	name string
+	env  map[string]string
+}
+
+// spec is the rest of a manifest, below spec.
+func (d *daemon) manifest(v version, rest string) []byte {
+	exe, err := os.Executable()
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	var env strings.Builder
+	fmt.Fprintf(&env, "HALDANE_TEST_ROLE: version, NAME: %s", v.name)
+	for k, x := range v.env {
+		fmt.Fprintf(&env, ", %s: %q", k, x)
+	}
+	return fmt.Appendf(nil, `apiVersion: haldane.dev/v1alpha1
+kind: Release
+metadata: {name: hello}
+spec:
+  version: %s
+  workload:
+    process: {command: [%q], env: {%s}, replicas: 2, ready: {http: /}}
+  traffic:
+    embedded: {listen: %q}
+%s`, v.name, exe, env.String(), d.front, rest)
+}
+
+// quick is a plan that needs little: for tests of everything but statistics.
+const quick = `
+  strategy:
+    canary: {steps: [{weight: 20, minRequests: 20}, {weight: 50, minRequests: 20, require: noHarm}]}
+    bake: 200ms
+`
+
+// judged is a plan with the default analysis.
+const judged = `
+  strategy:
+    canary: {steps: [{weight: 10}, {weight: 50}]}
+    bake: 500ms
+`
+
+func (d *daemon) apply(v version, rest string) {
+	d.t.Helper()
+	if _, err := d.api.Apply(context.Background(), "hello", d.manifest(v, rest), client.ApplyOptions{}); err != nil {
+		d.t.Fatalf("apply %s: %v", v.name, err)
+	}
+}
+
+// wait returns the release once ok holds.
+func (d *daemon) wait(what string, ok func(v1alpha1.Release) bool) v1alpha1.Release {
+	d.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	var last v1alpha1.Release
+	done := fmt.Errorf("done")
+	err := d.api.Watch(ctx, "hello", func(c client.Change) error {
+		if c.Release == nil {
+			return nil
+		}
+		last = *c.Release
+		if ok(last) {
+			return done
+		}
+		return nil
+	})
+	if err != done {
+		d.t.Fatalf("waited for %s: %v; last: %s: %s", what, err, last.Status.Phase, last.Status.Message)
+	}
+	return last
+}
+
+// serves waits until a version has all of the traffic and nothing is under way.
+func (d *daemon) serves(name string) v1alpha1.Release {
+	d.t.Helper()
+	return d.wait(name+" to serve", func(r v1alpha1.Release) bool {
+		return r.Status.Phase == "Idle" && r.Status.Stable != nil && r.Status.Stable.Name == name &&
+			r.Status.ObservedGeneration == r.Generation
+	})
+}
+
+// ends waits until the run to a version ended in a phase.
+func (d *daemon) ends(name, phase string) v1alpha1.Release {
+	d.t.Helper()
+	return d.wait(fmt.Sprintf("the run to %s to be %s", name, phase), func(r v1alpha1.Release) bool {
+		return r.Status.Run != nil && r.Status.Run.To == name && r.Status.Run.Phase == phase
+	})
+}
+
+// traffic is constant load until it is stopped; all counts shots.
+type traffic struct {
+	stop func() load.Report
+}
+
+func (d *daemon) load(rate float64, each func(load.Shot)) traffic {
+	d.t.Helper()
+	g, err := load.New(load.Options{URL: "http://" + d.front + "/", Rate: rate, VersionHeader: "X-Version", Each: each})
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	out := make(chan load.Report, 1)
+	go func() { out <- g.Run(ctx) }()
+	var rep *load.Report
+	stop := func() load.Report {
+		if rep == nil {
+			cancel()
+			r := <-out
+			rep = &r
+		}
+		return *rep
+	}
+	d.t.Cleanup(func() { stop() })
+	return traffic{stop: stop}
+}
+
+func dataFile(d *daemon, name string) string { return filepath.Join(d.data, name) }
