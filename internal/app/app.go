@@ -82,7 +82,7 @@ func build(ctx context.Context, o Options, tokens []web.Token) (_ standalone.Par
 		return standalone.Parts{}, fmt.Errorf("listen for the API on %s: %w; stop what has this address or choose another with --listen", o.Listen, err)
 	}
 	undo = append(undo, listener.Close)
-	db, err := sqlite.Open(ctx, filepath.Join(o.Data, "haldane.db"))
+	db, err := sqlite.Open(ctx, o.Data)
 	if err != nil {
 		return standalone.Parts{}, err
 	}
