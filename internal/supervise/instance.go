@@ -204,8 +204,9 @@ func (i *Instance) attend(p *process, address string) (up time.Duration, why err
 			i.report(last, !ready.IsZero(), earlier)
 		case <-deadline.C:
 			cancel()
+			hint := i.hint(p, address)
 			i.terminate(p)
-			return 0, fmt.Errorf("%s was not ready within %s: %w", i.program, i.program.Ready.Deadline, orNoAnswer(last))
+			return 0, fmt.Errorf("%s was not ready within %s: %w%s", i.program, i.program.Ready.Deadline, orNoAnswer(last), hint)
 		case <-i.stop:
 			cancel()
 			i.drain(p, address, !ready.IsZero())

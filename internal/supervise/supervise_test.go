@@ -206,8 +206,22 @@ func TestNeverReady(t *testing.T) {
 	p.Ready.Deadline = 50 * time.Millisecond
 	i := h.run(p)
 	st := h.until(i, "a restart", func(st supervise.Status) bool { return st.Restarts > 0 })
-	if !strings.Contains(st.Error, "was not ready within 50ms") || !strings.Contains(st.Error, "refused") {
-		t.Errorf("error %q, want that it was not ready within 50ms, and why", st.Error)
+	for _, want := range []string{"was not ready within 50ms", "refused", "it listens on no port", "the variable PORT", "it wrote nothing"} {
+		if !strings.Contains(st.Error, want) {
+			t.Errorf("error %q, want %q in it", st.Error, want)
+		}
+	}
+}
+
+func TestAWrongPortIsTold(t *testing.T) {
+	h := start(t)
+	p := program("astray")
+	p.Ready.Deadline = 3 * time.Second
+	i := h.run(p)
+	st := h.until(i, "a restart", func(st supervise.Status) bool { return st.Restarts > 0 })
+	port := i.Lines()[0].Text
+	if want := "it listens on port " + port + " instead"; !strings.Contains(st.Error, want) {
+		t.Errorf("error %q, want %q in it", st.Error, want)
 	}
 }
 

@@ -24,7 +24,7 @@ const as = "TEST_AS"
 func Self() []string { return []string{os.Args[0]} }
 
 // Env is the variable that makes Self the named program: serve, never, dies,
-// stubborn, forks or idle.
+// stubborn, forks, astray or idle.
 func Env(program string) (name, value string) { return as, program }
 
 // Main runs a program instead of the tests when the environment names one.
@@ -35,6 +35,7 @@ func Main(more map[string]func()) {
 		"stubborn": func() { serve(false) },
 		"never":    idle,
 		"idle":     idle,
+		"astray":   astray,
 		"dies":     dies,
 		"forks":    forks,
 	}
@@ -55,6 +56,16 @@ func Main(more map[string]func()) {
 }
 
 func idle() { select {} }
+
+// astray listens on a port of its own choice.
+func astray() {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		panic(err)
+	}
+	fmt.Println(l.Addr().(*net.TCPAddr).Port)
+	select {}
+}
 
 // dies writes 30 lines and the variable SECRET, then ends with status 3.
 func dies() {

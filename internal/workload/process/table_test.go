@@ -22,7 +22,9 @@ type table struct {
 	flying    map[string]int64
 }
 
-func newTable() *table { return &table{flying: map[string]int64{}, transport: http.Transport{MaxIdleConnsPerHost: 8}} }
+func newTable() *table {
+	return &table{flying: map[string]int64{}, transport: http.Transport{MaxIdleConnsPerHost: 8}}
+}
 
 // set swaps the addresses and, as a proxy does, lets go of idle connections.
 func (t *table) set(f workload.Fleet) {
