@@ -45,9 +45,6 @@ func (d *decider) canaryReplicas() int {
 	if r.Ahead {
 		n = max(n, d.needOf(d.nextStep()))
 	}
-	if r.Phase == Preparing {
-		return n
-	}
 	return max(n, d.carried(r.To.ID))
 }
 

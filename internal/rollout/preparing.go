@@ -52,7 +52,12 @@ func (d *decider) notReady(need int, cause string) bool {
 // was checked by the caller.
 func (d *decider) enterStep(i int) {
 	r := d.run()
+	back, vouched := -1, r.Skip || r.SkipAll
+	if r.Phase == Progressing {
+		back = r.Step
+	}
 	d.enter(Progressing, i, "the router is told of the step's split")
+	r.Back, r.Vouched = back, vouched
 	s := d.step()
 	msg := fmt.Sprintf("step %d of %d: %s of the traffic to %s", i+1, len(r.Plan.Steps), percent(s.Weight), r.To.Name)
 	if s.Mirror > 0 {

@@ -45,9 +45,12 @@ func endReason(outcome Phase) string {
 
 func (d *decider) backSentence(why string) string {
 	r := d.run()
-	s := fmt.Sprintf("%s: %s", r.To.Name, why)
+	s, verb := fmt.Sprintf("%s: %s", r.To.Name, why), "goes back to"
+	if r.Phase == Preparing {
+		verb = "stays with"
+	}
 	if r.From != nil {
-		s += fmt.Sprintf("; all of the traffic goes back to %s", r.From.Name)
+		s += fmt.Sprintf("; all of the traffic %s %s", verb, r.From.Name)
 	}
 	if e := d.evidence().Report; e.Canary > 0 {
 		s += fmt.Sprintf(" (%s answered %s in the run)", r.To.Name, count(int(e.Canary), "request", "requests"))

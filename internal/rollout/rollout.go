@@ -88,6 +88,14 @@ type Run struct {
 	// waited for. SkipAll: all of the traffic is next.
 	Skip    bool `json:"skip,omitempty"`
 	SkipAll bool `json:"skipAll,omitempty"`
+	// Back is the step before this one, to which the run returns while the
+	// split is not in force and no longer backed; -1: none, it prepares anew.
+	// Vouched: a person answers for the rise into this step.
+	Back    int  `json:"back"`
+	Vouched bool `json:"vouched,omitempty"`
+	// Restarts counts how often the run prepared anew because the instances of
+	// both versions were lost at once.
+	Restarts int `json:"restarts,omitempty"`
 	// Overruled: a person resumed the step against the judge's wish to pause it.
 	Overruled bool `json:"overruled,omitempty"`
 	// Short is since when the canary has fewer ready instances than wanted;
