@@ -15,7 +15,9 @@ type bets struct {
 	horizon float64
 	last    float64 // time of the last batch
 	logR    []float64
-	u       []float64
+	u0      []float64 // unspent at the start
+	keep    []float64 // part of it that is still unspent
+	u       []float64 // u0 * keep
 	logM    float64
 }
 
@@ -24,10 +26,15 @@ func newBets(prior, period []float64, g0, horizon float64) bets {
 	for _, p := range prior {
 		total += p
 	}
-	b := bets{period: period, horizon: horizon, logR: make([]float64, len(prior)), u: make([]float64, len(prior))}
+	n := len(prior)
+	b := bets{
+		period: period, horizon: horizon,
+		logR: make([]float64, n), u0: make([]float64, n), keep: make([]float64, n), u: make([]float64, n),
+	}
 	for k, p := range prior {
 		b.logR[k] = math.Log(g0 * p / total)
-		b.u[k] = (1 - g0) * p / total
+		b.u0[k] = (1 - g0) * p / total
+		b.keep[k], b.u[k] = 1, b.u0[k]
 	}
 	return b
 }
@@ -35,6 +42,9 @@ func newBets(prior, period []float64, g0, horizon float64) bets {
 // restart moves unspent weight into play for every restart that falls between
 // the last batch and now.
 func (b *bets) restart(now float64) {
+	if now == b.last {
+		return
+	}
 	for k, p := range b.period {
 		if p <= 0 {
 			continue
@@ -59,7 +69,17 @@ func (b *bets) spend(k int, eta float64) {
 		return
 	}
 	b.logR[k] = logAdd(b.logR[k], math.Log(eta*b.u[k]))
-	b.u[k] *= 1 - eta
+	b.keep[k] *= 1 - eta
+	b.u[k] = b.u0[k] * b.keep[k]
+}
+
+// rampStep restarts a part of every component where the canary's share rises:
+// what load brings out starts there.
+func (b *bets) rampStep() {
+	const part = 0.1
+	for k := range b.u {
+		b.spend(k, part)
+	}
 }
 
 // settle recomputes the log e-value after the components moved.

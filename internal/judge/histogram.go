@@ -15,9 +15,8 @@ type histogram struct {
 	proven   []bool
 	bar      float64
 
-	base, fresh    tally // what odds were built from; what stable did since
-	baseN, freshN  int64
-	builtAt        float64
+	learned
+	bounds         []float64
 	canary, stable tally // totals, for people
 
 	odds, logOdds, norm []float64
@@ -26,13 +25,6 @@ type histogram struct {
 	above               float64 // stable's share above it
 }
 
-// Refreshing the learned distribution: never from fewer values than
-// learnFirst, again after learnEvery seconds or when it doubled.
-const (
-	learnFirst = 100
-	learnEvery = 60.0
-)
-
 func newHistogram(m Metric, p Policy, h History) *histogram {
 	prior, period := make([]float64, len(shapes)), make([]float64, len(shapes))
 	for k, s := range shapes {
@@ -40,12 +32,9 @@ func newHistogram(m Metric, p Policy, h History) *histogram {
 	}
 	size := scaleBins * len(shapes)
 	g := &histogram{
-		bets: newBets(prior, period, startShare, p.Horizon), kind: m.Kind, quantile: m.Quantile,
+		bets: newBets(prior, period, startShare, p.Horizon), kind: m.Kind, quantile: m.quantile(), bounds: m.Bounds,
 		odds: make([]float64, size), logOdds: make([]float64, size), norm: make([]float64, size),
 		proven: make([]bool, len(p.Looseness)), bar: math.Log(1 / p.AlphaPromote),
-	}
-	if g.quantile == 0 {
-		g.quantile = 0.5
 	}
 	if m.Tolerate > 1 {
 		g.tolerate = int(math.Ceil(binShift(m.Kind, m.Tolerate) - 1e-9))
@@ -56,45 +45,31 @@ func newHistogram(m Metric, p Policy, h History) *histogram {
 			g.margins = append(g.margins, quantileProof{})
 		}
 	}
-	g.fresh.add(h.Bins)
-	g.freshN = g.fresh.total()
+	g.learn(h.Bins)
 	g.settle()
-	g.refresh(0)
+	if g.refresh(0) {
+		g.build()
+	}
 	return g
-}
-
-// refresh takes what stable did since the last time into the odds.
-func (g *histogram) refresh(now float64) {
-	if g.freshN+g.baseN < learnFirst || g.freshN == 0 {
-		return
-	}
-	if g.baseN > 0 && g.freshN < g.baseN && now-g.builtAt < learnEvery {
-		return
-	}
-	for i, c := range g.fresh {
-		g.base[i] += c
-	}
-	g.fresh, g.freshN = tally{}, 0
-	g.baseN = g.base.total()
-	for g.baseN > learnCap {
-		for i, c := range g.base {
-			g.base[i] = (c + 1) / 2
-		}
-		g.baseN = g.base.total()
-	}
-	g.builtAt = now
-	g.build()
 }
 
 // build fills the odds from base.
 func (g *histogram) build() {
 	var p, r [scaleBins]float64
-	density(&g.base, &p)
+	spread := g.base
+	if len(g.bounds) > 0 {
+		spread = tally{}
+		spreadBuckets(g.kind, g.bounds, &g.base, &spread)
+	}
+	density(&spread, &p)
 	for k, s := range shapes {
 		if s.factor > 0 {
 			scaledOdds(&p, binShift(g.kind, s.factor), s.part, &r)
 		} else {
 			g.exceedance(s, &r)
+		}
+		if len(g.bounds) > 0 && s.factor > 0 {
+			averageBuckets(g.kind, g.bounds, &p, &r)
 		}
 		for i, x := range r {
 			g.odds[i*len(shapes)+k] = x
@@ -117,15 +92,6 @@ func (g *histogram) exceedance(s shape, r *[scaleBins]float64) {
 			r[i] = c / th
 		}
 	}
-}
-
-// baseAbove is stable's share above a bin.
-func (g *histogram) baseAbove(bin int) float64 {
-	n := int64(0)
-	for _, c := range g.base[bin+1:] {
-		n += c
-	}
-	return (float64(n) + 0.5) / (float64(g.baseN) + 1)
 }
 
 func sum(bins []BinCount) float64 {
@@ -152,9 +118,10 @@ func (g *histogram) update(b *Batch) {
 	g.settle()
 	g.canary.add(b.Canary.Bins)
 	g.stable.add(b.Stable.Bins)
-	g.fresh.add(b.Stable.Bins)
-	g.freshN += int64(sum(b.Stable.Bins))
-	g.refresh(b.At)
+	g.learn(b.Stable.Bins)
+	if g.refresh(b.At) {
+		g.build()
+	}
 }
 
 // bet multiplies every component by its factor for each value.

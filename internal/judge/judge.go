@@ -15,9 +15,22 @@ const (
 	Latency    Kind = "latency"    // positive amounts by histogram, 2 % bins, margins on quantiles
 	Amount     Kind = "amount"     // the same with 5 % bins
 	Rate       Kind = "rate"       // events, bet on which version they came from
+	Mean       Kind = "mean"       // mean of a positive amount, cut at stable's p99.9
 	Gauge      Kind = "gauge"      // autocorrelated level
-	Category   Kind = "category"   // classes
+	Category   Kind = "category"   // classes: any change of their shares
+	Drift      Kind = "drift"      // a positive amount: any change of its distribution
 	Agreement  Kind = "agreement"  // paired shadow answers
+	ShareCheck Kind = "share"      // does the canary get the share that was asked for?
+)
+
+// Harm says which direction of a rate or gauge is worse.
+type Harm string
+
+// The directions; the empty one is More.
+const (
+	More   Harm = "more"
+	Fewer  Harm = "fewer"
+	Either Harm = "either"
 )
 
 // Verdict is what the evidence allows to say.
@@ -53,8 +66,22 @@ type Metric struct {
 	// Tolerate is the ratio to stable that never fails the run: evidence is
 	// kept against "at most Tolerate times". 0 or 1: any worsening counts.
 	Tolerate float64
-	Watch    bool // never fails the run: its findings are reported only
-	Pause    bool // its findings ask for a pause instead of a rollback
+	Harm     Harm // rate, gauge: which direction is worse
+	// Interval > 0 also keeps, for proportions and rates, the bet on the
+	// canary's share of the bad units of each interval of so many seconds: it
+	// holds for users who fail in bursts. Clustered says it counts from the
+	// start; otherwise HeedPlacebo switches to it.
+	Interval  float64
+	Clustered bool
+	// Bounds are the upper bounds of the histogram that the values come from,
+	// ascending, without +Inf; empty: values were counted in bins one by one.
+	Bounds []float64
+	// Guard > 0 asks for a pause when both versions together get worse than
+	// Guard times stable's history: a canary that hurts what they share hides
+	// from every comparison.
+	Guard float64
+	Watch bool // never fails the run: its findings are reported only
+	Pause bool // its findings ask for a pause instead of a rollback
 }
 
 // Batch is what was seen of one metric, for both versions, in one interval.
@@ -73,11 +100,11 @@ type Batch struct {
 // Side is one version's part of a batch; which fields count depends on the kind.
 type Side struct {
 	N   int64 // proportion, rate: units seen
-	Bad int64 // proportion: bad units; rate: events; agreement: pairs won
-	// Bins counts values by bin (latency, amount), sorted by bin, each bin once.
-	// BinOf gives the bin of a value.
+	Bad int64 // proportion: bad units; rate: events; agreement: pairs that this version won
+	// Bins counts values by bin (latency, amount, mean, drift), sorted by bin,
+	// each bin once. BinOf gives the bin of a value.
 	Bins    []BinCount
-	Value   float64 // gauge
+	Value   float64 // gauge; NaN: not known
 	Classes []int64 // category
 }
 
@@ -90,9 +117,10 @@ type BinCount struct {
 // History is what stable did before the run, the learner's start. The zero
 // value is no history: valid, but slower.
 type History struct {
-	N, Bad int64
-	Bins   []BinCount
-	Values []float64 // gauge samples, oldest first
+	N, Bad  int64
+	Bins    []BinCount
+	Values  []float64 // gauge samples, oldest first
+	Classes []int64   // category
 }
 
 // Report is what people, web, CLI, API and notifications read.
@@ -131,8 +159,11 @@ type MetricReport struct {
 	// ProofThreshold what it must reach.
 	LogProof       float64  `json:"logProof"`
 	ProofThreshold float64  `json:"proofThreshold"`
-	Margin         string   `json:"margin,omitempty"`       // in words: "at most 1.5 times"
-	MoreRequests   *float64 `json:"moreRequests,omitempty"` // canary requests still expected to the proof
+	Limit          *float64 `json:"limit,omitempty"` // absolute
+	// Shared is set when both versions are much worse than before the run.
+	Shared       string   `json:"shared,omitempty"`
+	Margin       string   `json:"margin,omitempty"`       // in words: "at most 1.5 times"
+	MoreRequests *float64 `json:"moreRequests,omitempty"` // canary requests still expected to the proof
 }
 
 // SideReport is what one version did. Value is the rate, the quantile of the

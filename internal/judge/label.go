@@ -113,11 +113,11 @@ func (l *labelBets) learn(bad, n float64) {
 }
 
 // shareFactor is the bet of one interval on the canary's share of its bad
-// units: the average, not the product, of their factors, so that it holds for
-// any dependence inside the interval.
-func shareFactor(rho, w, canary, total float64) float64 {
+// units: the average, not the product, of their factors (see eventFactor), so
+// that it holds for any dependence inside the interval.
+func shareFactor(rho, null, w, canary, total float64) float64 {
 	if total == 0 {
 		return 0
 	}
-	return math.Log1p(canary/total*(rho-1)) - math.Log1p(w*(rho-1))
+	return math.Log1p(canary/total*(rho/null-1)) + math.Log1p(w*(null-1)) - math.Log1p(w*(rho-1))
 }

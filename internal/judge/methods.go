@@ -175,7 +175,7 @@ func shareBetCase(in inputs) ([]figure, error) {
 	parts := make([]float64, len(in.Rho))
 	for _, i := range in.Intervals {
 		for k, rho := range in.Rho {
-			parts[k] += shareFactor(rho, i.W, i.Canary, i.Total)
+			parts[k] += shareFactor(rho, 1, i.W, i.Canary, i.Total)
 		}
 	}
 	return mixtureFigures(parts, in.Prior), nil

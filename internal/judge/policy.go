@@ -6,7 +6,7 @@ import (
 )
 
 // Kinds lists every kind of metric there is a test for.
-var Kinds = []Kind{Proportion, Latency, Amount}
+var Kinds = []Kind{Proportion, Latency, Amount, Rate, Mean, Gauge, Category, Drift, Agreement, ShareCheck}
 
 // Validate says what is wrong with a policy, and what was expected.
 func (p Policy) Validate() error {
@@ -73,8 +73,8 @@ func (m Metric) validate() error {
 		return bad("difference margin is %v, expected more than 0, or 0 for none", m.Difference)
 	case m.Tolerate != 0 && !(m.Tolerate >= 1) || math.IsInf(m.Tolerate, 0):
 		return bad("tolerated ratio is %v, expected at least 1, or 0 for none", m.Tolerate)
-	case m.Required && m.Ratio == 0 && m.Difference == 0:
-		return bad("its proof is required but it has no margin, expected a ratio or a difference")
+	case m.Required && !m.hasMargin() && math.IsNaN(m.Limit):
+		return bad("its proof is required but it has no margin, expected a ratio, a difference or a limit")
 	case math.IsInf(m.Limit, 0):
 		return bad("limit is %v, expected a finite number, or NaN for none", m.Limit)
 	}
@@ -82,17 +82,73 @@ func (m Metric) validate() error {
 }
 
 func (m Metric) validateKind(bad func(string, ...any) error) error {
+	limit := !math.IsNaN(m.Limit)
 	switch m.Kind {
 	case Proportion:
 		if m.Difference >= 1 {
 			return bad("difference margin is %v, expected less than 1 for a share", m.Difference)
 		}
-	case Latency, Amount:
-		if m.Required && (m.Ratio == 0 || m.Difference != 0) {
+		if limit && !(m.Limit > 0 && m.Limit < 1) {
+			return bad("limit is %v, expected a share between 0 and 1", m.Limit)
+		}
+	case Rate:
+		if m.Difference != 0 {
+			return bad("kind rate is proven by a ratio margin only, expected a ratio and no difference")
+		}
+		if m.Harm == Either && m.Required {
+			return bad("its proof is required but both directions are harm, expected one direction")
+		}
+		if limit && (!m.LimitBelow || !(m.Limit > 0)) {
+			return bad("limit is %v, expected an upper limit above 0 for events a unit", m.Limit)
+		}
+	case Latency, Amount, Mean:
+		if m.Required && m.Ratio == 0 && !limit || m.Difference != 0 {
 			return bad("kind %s is proven by a ratio margin only, expected a ratio and no difference", m.Kind)
 		}
 		if !(m.Quantile >= 0 && m.Quantile < 1) {
 			return bad("quantile is %v, expected between 0 and 1 (0: the median)", m.Quantile)
+		}
+		if limit && (m.Kind == Mean || !(m.Limit > 0)) {
+			return bad("limit is %v, expected one above 0 for a quantile, none for a mean", m.Limit)
+		}
+	case Gauge:
+		if !m.hasMargin() && !limit {
+			return bad("a gauge without a margin and without a limit says nothing, expected one of them")
+		}
+		if m.Harm == Either {
+			return bad("kind gauge has one harmful direction, expected more or fewer")
+		}
+	case Agreement:
+		if m.Ratio != 0 || m.Difference >= 1 || limit {
+			return bad("kind agreement is proven by a difference margin only, expected a share of pairs below 1")
+		}
+	case Category, Drift, ShareCheck:
+		if m.Required || m.hasMargin() || limit {
+			return bad("kind %s finds changes and proves nothing, expected no margin, no limit and no required proof", m.Kind)
+		}
+		if m.Kind == ShareCheck && m.decides() {
+			return bad("kind share blames the routing, never the version, expected pause or watch")
+		}
+	}
+	return m.validateExtras(bad)
+}
+
+func (m Metric) validateExtras(bad func(string, ...any) error) error {
+	switch {
+	case m.Harm != "" && m.Harm != More && m.Harm != Fewer && m.Harm != Either:
+		return bad("harm is %q, expected %s, %s or %s", m.Harm, More, Fewer, Either)
+	case !(m.Interval >= 0) || math.IsInf(m.Interval, 0):
+		return bad("interval is %v s, expected a positive time, or 0 for none", m.Interval)
+	case m.Interval > 0 && m.Kind != Proportion && m.Kind != Rate:
+		return bad("intervals are kept for proportions and rates only")
+	case m.Clustered && m.Interval == 0:
+		return bad("its units are said to come in bursts but it has no interval, expected one of 1 s or more")
+	case !(m.Guard == 0 || m.Guard > 1) || math.IsInf(m.Guard, 0):
+		return bad("guard is %v, expected more than 1, or 0 for none", m.Guard)
+	}
+	for i, b := range m.Bounds {
+		if !(b > 0) || math.IsInf(b, 0) || i > 0 && b <= m.Bounds[i-1] {
+			return bad("histogram bound %d is %v, expected ascending positive numbers without infinity", i, b)
 		}
 	}
 	return nil

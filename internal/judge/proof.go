@@ -12,11 +12,14 @@ type proof struct {
 	log        float64
 }
 
-func newProof(rho, delta, looseness float64) proof {
-	p := proof{}
+func newProof(m Metric, looseness float64) proof {
+	p, rho, delta := proof{}, m.Ratio, m.Difference
 	if rho > 0 {
 		p.rho = 1 + (rho-1)*looseness
 		p.ratio = newRatioProof(p.rho)
+		if m.Harm == Fewer {
+			p.ratio = ratioProof{rho: 1 / p.rho, alts: [4]float64{2, 1.25, 1, 1 - 0.4*(1-1/p.rho)}}
+		}
 	}
 	if delta > 0 {
 		p.delta = min(delta*looseness, 1)
@@ -132,7 +135,7 @@ type proofs struct {
 func newProofs(m Metric, p Policy) proofs {
 	out := proofs{bar: math.Log(1 / p.AlphaPromote), proven: make([]bool, len(p.Looseness))}
 	for _, l := range p.Looseness {
-		out.each = append(out.each, newProof(m.Ratio, m.Difference, l))
+		out.each = append(out.each, newProof(m, l))
 	}
 	return out
 }

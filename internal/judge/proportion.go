@@ -5,16 +5,31 @@ import "fmt"
 // proportion is the test of a share of bad outcomes.
 type proportion struct {
 	labelBets
+	tested
+}
+
+// tested is what proportions and rates share.
+type tested struct {
 	proofs
+	clusters
+	guard          *level
+	clustered      bool  // the bet of intervals counts, not that of units
 	nc, ec, ns, es int64 // totals
 	events         eventShares
 	share          float64 // largest so far, in routing mode
 }
 
+func newTested(m Metric, p Policy, h History) tested {
+	return tested{
+		proofs: newProofs(m, p), clusters: newClusters(m, p), guard: newGuard(m, p, h),
+		clustered: m.Clustered && m.Interval > 0,
+	}
+}
+
 func newProportion(m Metric, p Policy, h History) *proportion {
 	return &proportion{
 		labelBets: newLabelBets(alternatives, float64(h.Bad), float64(h.N), startShare, p.Horizon, m.Tolerate),
-		proofs:    newProofs(m, p),
+		tested:    newTested(m, p, h),
 	}
 }
 
@@ -27,7 +42,8 @@ func (p *proportion) check(b *Batch) error {
 	return nil
 }
 
-func (p *proportion) update(b *Batch) {
+// countsOf is a batch with the share that it is judged by.
+func countsOf(b *Batch) counts {
 	n := counts{
 		w: b.Share, nc: float64(b.Canary.N), ec: float64(b.Canary.Bad),
 		ns: float64(b.Stable.N), es: float64(b.Stable.Bad),
@@ -35,60 +51,95 @@ func (p *proportion) update(b *Batch) {
 	if n.w == 0 && n.nc > 0 && n.ns > 0 {
 		n.w = n.nc / (n.nc + n.ns)
 	}
-	if b.Share > 1.2*p.share && p.share > 0 {
-		p.rampStep()
+	return n
+}
+
+func (p *proportion) update(b *Batch) {
+	n := countsOf(b)
+	if p.rises(b.Share) {
+		p.labelBets.rampStep()
 	}
-	p.share = max(p.share, b.Share)
 	p.labelBets.bet(b.At, n)
-	p.proofs.bet(n)
-	p.events.add(n)
-	p.nc += b.Canary.N
-	p.ec += b.Canary.Bad
-	p.ns += b.Stable.N
-	p.es += b.Stable.Bad
+	p.take(b, n)
 }
 
-// rampStep restarts a part of every component where the canary's share rises:
-// what load brings out starts there.
-func (b *bets) rampStep() {
-	const part = 0.1
-	for k := range b.u {
-		b.spend(k, part)
+// rises notes the share and reports whether it went up by a step.
+func (t *tested) rises(share float64) bool {
+	step := share > 1.2*t.share && t.share > 0
+	t.share = max(t.share, share)
+	return step
+}
+
+// take brings everything but the bets of units up to date.
+func (t *tested) take(b *Batch, n counts) {
+	t.proofs.bet(n)
+	t.clusters.add(b.At, b.Share, n)
+	t.guard.bet(b.At, n.nc+n.ns, n.ec+n.es)
+	t.events.add(n)
+	t.nc += b.Canary.N
+	t.ec += b.Canary.Bad
+	t.ns += b.Stable.N
+	t.es += b.Stable.Bad
+}
+
+func (p *proportion) evidence() float64 { return p.counted(p.labelBets.logM) }
+
+// counted is the evidence that counts.
+func (t *tested) counted(units float64) float64 {
+	if t.clustered {
+		return t.clusters.logM
 	}
+	return units
 }
 
-func (p *proportion) evidence() float64 { return p.logM }
-
-func (p *proofs) proof(looseness int) (float64, bool) {
-	if len(p.each) == 0 {
-		return 0, false
+// proof is the evidence that the metric is within its margin.
+func (t *tested) proof(looseness int) (float64, bool) {
+	if t.clustered {
+		return t.clusters.each[looseness].log, t.clusters.proven[looseness]
 	}
-	return p.each[looseness].log, p.proven[looseness]
+	return t.proofs.each[looseness].log, t.proofs.proven[looseness]
 }
 
-func (p *proportion) sides() (int64, int64) { return p.nc, p.ns }
+func (t *tested) sides() (int64, int64) { return t.nc, t.ns }
+
+// canaryShare is the share to forecast with.
+func (t *tested) canaryShare() float64 {
+	if t.share > 0 || t.nc+t.ns == 0 {
+		return t.share
+	}
+	return float64(t.nc) / float64(t.nc+t.ns)
+}
 
 func (p *proportion) report(_ Metric, looseness int, r *MetricReport) {
 	r.Canary = rateSide(p.ec, p.nc)
 	r.Stable = rateSide(p.es, p.ns)
 	r.Ratio = p.events.interval(IntervalAlpha)
 	r.Diff = differenceOf(p.ec, p.nc, p.es, p.ns, IntervalAlpha)
-	if len(p.each) == 0 || p.nc == 0 || p.ns == 0 {
+	if p.nc == 0 || p.ns == 0 {
 		return
 	}
-	w := p.share
-	if w == 0 {
-		w = float64(p.nc) / float64(p.nc+p.ns)
-	}
-	e, rate := &p.each[looseness], 0.0
+	w, rate := p.canaryShare(), 0.0
+	e := &p.proofs.each[looseness]
 	if e.rho > 0 {
 		rate = ratioProofRate(p.rate(), e.rho, w)
 	}
 	if e.delta > 0 {
 		rate = max(rate, diffProofRate(p.rate(), e.delta, w))
 	}
-	r.MoreRequests = moreCanary(p.bar-e.log, rate, w)
+	log, _ := p.proof(looseness)
+	r.MoreRequests = moreCanary(p.proofs.bar-log, rate, w)
+	p.warn(r)
 }
+
+// warn tells what the guard found.
+func (t *tested) warn(r *MetricReport) {
+	if t.guard != nil && t.guard.logM >= guardBar {
+		r.Shared = fmt.Sprintf("%s: both versions are much worse than stable was before the run; the canary may hurt what they share.", r.Name)
+	}
+}
+
+// guardBar is log(1/0.001): the guard asks for a pause, it blames nobody.
+const guardBar = 6.907755278982137
 
 // rateSide is one version's rate with its always-valid interval.
 func rateSide(bad, n int64) SideReport {

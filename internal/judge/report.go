@@ -21,6 +21,9 @@ func (r *Run) Report(step int) Report {
 		if m.Pause && mr.Verdict == Fail && out.Pause == "" {
 			out.Pause = mr.Reason
 		}
+		if mr.Shared != "" && out.Pause == "" {
+			out.Pause = mr.Shared
+		}
 	}
 	switch {
 	case r.failed:
@@ -88,19 +91,19 @@ func (r *Run) explainFail(out *Report) {
 }
 
 func worseReason(m MetricReport) string {
+	switch m.Kind {
+	case Category, Drift:
+		return fmt.Sprintf("%s: the canary's distribution differs from stable's; without a difference one sees so much with a chance of %s at most.", m.Name, odds(m.LogE))
+	case ShareCheck:
+		return fmt.Sprintf("%s: the canary got %s of the requests where %s was asked for; with the right share one sees so much with a chance of %s at most.",
+			m.Name, percent(*m.Canary.Value), percent(*m.Stable.Value), odds(m.LogE))
+	}
 	if m.Canary.Value == nil || m.Stable.Value == nil {
 		return fmt.Sprintf("%s: the canary is worse; a good version shows so much with a chance of %s at most.", m.Name, odds(m.LogE))
 	}
-	unit := m.displayUnit()
+	unit := displayUnit(m.Kind)
 	return fmt.Sprintf("%s: the canary is worse, %s against %s; a good version shows so much with a chance of %s at most.",
 		m.Name, amount(*m.Canary.Value, unit), amount(*m.Stable.Value, unit), odds(m.LogE))
-}
-
-func (m *MetricReport) displayUnit() string {
-	if m.Kind == Proportion {
-		return "share"
-	}
-	return m.Unit
 }
 
 func openReason(m MetricReport) string {

@@ -69,20 +69,45 @@ func New(p Policy, histories []History) (*Run, error) {
 }
 
 func newProcess(m Metric, p Policy, h History) process {
+	inner := newComparison(m, p, h)
+	if math.IsNaN(m.Limit) {
+		return inner
+	}
+	return newLimited(m, p, inner)
+}
+
+func newComparison(m Metric, p Policy, h History) process {
 	switch m.Kind {
 	case Latency, Amount:
 		return newHistogram(m, p, h)
+	case Rate:
+		return newEvents(m, p, h)
+	case Mean:
+		return newMean(m, p, h)
+	case Gauge:
+		return newGauge(m, p, h)
+	case Category:
+		return newCategory(p, h)
+	case Drift:
+		return newDrift(p, h)
+	case Agreement:
+		return newAgreement(m, p)
+	case ShareCheck:
+		return newShareCheck(p)
 	default:
 		return newProportion(m, p, h)
 	}
 }
 
 func (h *History) check(m Metric) error {
-	if h.Bad > h.N {
+	if m.Kind == Proportion && h.Bad > h.N {
 		return fmt.Errorf("judge: metric %q: the history has %d bad units of %d, expected no more than there are", m.Name, h.Bad, h.N)
 	}
 	s := Side{N: h.N, Bad: h.Bad, Bins: h.Bins}
 	if err := s.check("the history of " + m.Name); err != nil {
+		return err
+	}
+	if err := checkClasses(h.Classes); err != nil {
 		return err
 	}
 	for i, v := range h.Values {
@@ -159,6 +184,9 @@ func (r *Run) bar() float64 { return math.Log(1 / r.policy.Alpha) }
 
 // threshold is what one metric's evidence must reach by itself.
 func (r *Run) threshold(m Metric) float64 {
+	if m.Kind == ShareCheck {
+		return guardBar
+	}
 	if m.Share == 0 {
 		return r.bar()
 	}

@@ -149,83 +149,164 @@ func appendFloats(b []byte, xs []float64) []byte {
 
 func appendCount(b []byte, n int64) []byte { return binary.AppendUvarint(b, uint64(n)) }
 
+// save writes what is unspent once for components that restart together: it is
+// proportional to their priors.
 func (b *bets) save(out []byte) []byte {
 	out = appendFloat(out, b.last)
 	out = appendFloats(out, b.logR)
-	return appendFloats(out, b.u)
+	for k := range b.u {
+		if b.leader(k) == k {
+			out = appendFloat(out, b.keep[k])
+		}
+	}
+	return out
 }
 
 func (b *bets) load(d *decoder) {
 	b.last = d.float()
 	d.floats(b.logR)
-	d.floats(b.u)
+	for k := range b.u {
+		if l := b.leader(k); l == k {
+			b.keep[k] = d.float()
+		} else {
+			b.keep[k] = b.keep[l]
+		}
+		b.u[k] = b.u0[k] * b.keep[k]
+	}
 	b.settle()
+}
+
+// leader is the first component with the same period.
+func (b *bets) leader(k int) int {
+	for i, p := range b.period[:k] {
+		if p == b.period[k] {
+			return i
+		}
+	}
+	return k
+}
+
+func (e *proof) save(out []byte, proven bool) []byte {
+	out = appendBool(out, proven)
+	if e.rho > 0 {
+		out = appendFloats(out, e.ratio.logE[:])
+	}
+	if e.delta > 0 {
+		out = appendFloats(out, e.diff.logE[:])
+	}
+	return out
+}
+
+func (e *proof) load(d *decoder) (proven bool) {
+	proven = d.bool()
+	if e.rho > 0 {
+		d.floats(e.ratio.logE[:])
+	}
+	if e.delta > 0 {
+		d.floats(e.diff.logE[:])
+	}
+	e.settle()
+	return proven
 }
 
 func (p *proofs) save(out []byte) []byte {
 	for i := range p.each {
-		e := &p.each[i]
-		out = appendBool(out, p.proven[i])
-		if e.rho > 0 {
-			out = appendFloats(out, e.ratio.logE[:])
-		}
-		if e.delta > 0 {
-			out = appendFloats(out, e.diff.logE[:])
-		}
+		out = p.each[i].save(out, p.proven[i])
 	}
 	return out
 }
 
 func (p *proofs) load(d *decoder) {
 	for i := range p.each {
-		e := &p.each[i]
-		p.proven[i] = d.bool()
-		if e.rho > 0 {
-			d.floats(e.ratio.logE[:])
-		}
-		if e.delta > 0 {
-			d.floats(e.diff.logE[:])
-		}
-		e.settle()
+		p.proven[i] = p.each[i].load(d)
 	}
 }
 
 func (e *eventShares) save(out []byte) []byte {
+	used := int64(0)
+	for i := range e.pools {
+		if e.pools[i].n > 0 {
+			used++
+		}
+	}
+	out = appendCount(out, used)
 	for i := range e.pools {
 		p := &e.pools[i]
-		out = appendBool(out, p.n > 0)
-		if p.n > 0 {
-			out = appendFloats(out, []float64{p.n, p.canary, p.sumW, p.least, p.most})
+		if p.n == 0 {
+			continue
+		}
+		out = append(out, byte(i))
+		out = appendCount(out, int64(p.n))
+		out = appendCount(out, int64(p.canary))
+		out = appendFloat(out, p.sumW)
+		same := p.least == p.most
+		out = appendBool(out, same)
+		out = appendFloat(out, p.least)
+		if !same {
+			out = appendFloat(out, p.most)
 		}
 	}
 	return out
 }
 
 func (e *eventShares) load(d *decoder) {
-	for i := range e.pools {
+	for range min(d.count(), int64(len(e.pools))) {
+		i := int(d.byte())
+		if i >= len(e.pools) {
+			d.fail("a pool of shares is out of range")
+			return
+		}
 		p := &e.pools[i]
-		if d.bool() {
-			p.n, p.canary, p.sumW, p.least, p.most = d.float(), d.float(), d.float(), d.float(), d.float()
+		p.n, p.canary, p.sumW = float64(d.count()), float64(d.count()), d.float()
+		same := d.bool()
+		p.least = d.float()
+		p.most = p.least
+		if !same {
+			p.most = d.float()
 		}
 	}
 }
 
-func (p *proportion) save(out []byte) []byte {
-	out = p.bets.save(out)
-	out = appendFloats(out, []float64{p.bad, p.n, p.share})
-	for _, n := range [4]int64{p.nc, p.ec, p.ns, p.es} {
+func (t *tested) save(out []byte) []byte {
+	out = appendFloat(out, t.share)
+	for _, n := range [4]int64{t.nc, t.ec, t.ns, t.es} {
 		out = appendCount(out, n)
 	}
-	out = p.proofs.save(out)
-	return p.events.save(out)
+	out = appendBool(out, t.clustered)
+	out = t.clusters.save(out)
+	out = appendBool(out, t.guard != nil)
+	if t.guard != nil {
+		out = appendBool(appendFloat(out, t.guard.limit), t.guard.poisson)
+		out = t.guard.save(out)
+	}
+	out = t.proofs.save(out)
+	return t.events.save(out)
+}
+
+func (t *tested) load(d *decoder, horizon float64) {
+	t.share = d.float()
+	t.nc, t.ec, t.ns, t.es = d.count(), d.count(), d.count(), d.count()
+	t.clustered = d.bool() && t.clusters.length > 0
+	t.clusters.load(d)
+	if d.bool() {
+		limit, poisson := d.float(), d.bool()
+		t.guard = newLevel(limit, poisson, Policy{Horizon: horizon, AlphaPromote: math.Exp(-t.proofs.bar)})
+		t.guard.load(d)
+	}
+	t.proofs.load(d)
+	t.events.load(d)
+}
+
+func (p *proportion) save(out []byte) []byte {
+	out = p.labelBets.bets.save(out)
+	out = appendFloats(out, []float64{p.bad, p.n})
+	return p.tested.save(out)
 }
 
 func (p *proportion) load(d *decoder) {
-	p.bets.load(d)
-	p.bad, p.n, p.share = d.float(), d.float(), d.float()
-	p.nc, p.ec, p.ns, p.es = d.count(), d.count(), d.count(), d.count()
-	p.proofs.load(d)
-	p.events.load(d)
+	p.labelBets.bets.load(d)
+	p.bad, p.n = d.float(), d.float()
+	p.tested.load(d, p.labelBets.horizon)
 }
 
 // save writes the bins that are not empty as pairs of gap and count.
@@ -264,26 +345,21 @@ func (t *tally) load(d *decoder) int64 {
 
 func (g *histogram) save(out []byte) []byte {
 	out = g.bets.save(out)
-	out = appendFloat(out, g.builtAt)
+	out = g.learned.save(out)
 	for i := range g.margins {
 		out = appendFloats(out, g.margins[i].logE[:])
 		out = appendBool(out, g.proven[i])
 	}
-	for _, t := range []*tally{&g.base, &g.fresh, &g.canary, &g.stable} {
-		out = t.save(out)
-	}
-	return out
+	return g.stable.save(g.canary.save(out))
 }
 
 func (g *histogram) load(d *decoder) {
 	g.bets.load(d)
-	g.builtAt = d.float()
+	g.learned.load(d)
 	for i := range g.margins {
 		d.floats(g.margins[i].logE[:])
 		g.proven[i] = d.bool()
 	}
-	g.baseN = g.base.load(d)
-	g.freshN = g.fresh.load(d)
 	g.canary.load(d)
 	g.stable.load(d)
 	if g.baseN > 0 {

@@ -61,17 +61,27 @@ func odds(x float64) string {
 // marginWords says what a proof shows.
 func marginWords(m Metric, looseness float64) string {
 	rho := 1 + (m.Ratio-1)*looseness
-	unit := ""
-	if m.Kind == Proportion {
-		unit = "share"
-	}
+	unit := displayUnit(m.Kind)
 	switch {
+	case m.Ratio > 0 && m.Harm == Fewer:
+		return fmt.Sprintf("at least %s times", short(1/rho))
 	case m.Ratio > 0 && m.Difference > 0:
 		return fmt.Sprintf("at most %s times or %s more", short(rho), amount(m.Difference*looseness, unit))
 	case m.Ratio > 0:
 		return fmt.Sprintf("at most %s times", short(rho))
 	case m.Difference > 0:
 		return fmt.Sprintf("at most %s more", amount(m.Difference*looseness, unit))
+	}
+	return ""
+}
+
+// displayUnit is how values of a kind are written.
+func displayUnit(k Kind) string {
+	switch k {
+	case Proportion, Agreement, ShareCheck:
+		return "share"
+	case Latency:
+		return "s"
 	}
 	return ""
 }

@@ -1,0 +1,216 @@
+package judge
+
+import (
+	"errors"
+	"fmt"
+	"math"
+)
+
+// gauge is the test of a level sampled in time. Samples of one process are not
+// independent, so the bet is on a coin: did the canary's distance to its
+// margin turn up more often than down, after the part that the last sample
+// explains (AR(1), fitted on stable's history) is taken away?
+type gauge struct {
+	coins
+	phi    float64
+	fail   distance // the margin as declared: nearer does not fail the run
+	proofs []gaugeProof
+	bar    float64
+
+	nc, ns     int64
+	sumC, sumS float64
+	lastC      float64
+	lastS      float64
+}
+
+// distance is how far the canary is beyond its margin, over time.
+type distance struct {
+	m     Metric
+	loose float64
+	last  float64
+	known bool
+}
+
+// coins is a mixture of bets on a coin's bias to "worse", with restarts.
+type coins struct{ bets }
+
+var (
+	coinBias   = []float64{0.6, 0.75, 0.9, 0.99}
+	coinPrior  = []float64{1, 1, 1, 1.5}
+	coinPeriod = []float64{60, 60, 60, 60}
+)
+
+func newCoins(p Policy) coins {
+	c := coins{newBets(coinPrior, coinPeriod, startShare, p.Horizon)}
+	c.settle()
+	return c
+}
+
+// toss bets on worse and better tosses.
+func (c *coins) toss(now, worse, better float64) {
+	c.restart(now)
+	for k, th := range coinBias {
+		c.logR[k] += worse*math.Log(2*th) + better*math.Log(2*(1-th))
+	}
+	c.settle()
+}
+
+// gaugeProof is a mixture of bets on the coin's bias to "better".
+type gaugeProof struct {
+	distance
+	logE   [4]float64
+	proven bool
+}
+
+func (p *gaugeProof) log() float64 { return logSumExp(p.logE[:]) - math.Log(float64(len(p.logE))) }
+
+func newGauge(m Metric, p Policy, h History) *gauge {
+	g := &gauge{
+		coins: newCoins(p), phi: autocorrelation(h.Values), fail: distance{m: m, loose: 1},
+		bar: math.Log(1 / p.AlphaPromote),
+	}
+	for _, l := range p.Looseness {
+		g.proofs = append(g.proofs, gaugeProof{distance: distance{m: m, loose: l}})
+	}
+	return g
+}
+
+// autocorrelation is the lag-1 correlation of samples, 0.9 where there are too
+// few to tell: load changes slowly.
+func autocorrelation(xs []float64) float64 {
+	if len(xs) < 12 {
+		return 0.9
+	}
+	mean := 0.0
+	for _, x := range xs {
+		mean += x / float64(len(xs))
+	}
+	num, den := 0.0, 0.0
+	for i, x := range xs {
+		den += (x - mean) * (x - mean)
+		if i > 0 {
+			num += (x - mean) * (xs[i-1] - mean)
+		}
+	}
+	if den == 0 {
+		return 0
+	}
+	return max(0, min(0.99, num/den))
+}
+
+func (g *gauge) check(b *Batch) error {
+	for _, v := range [2]float64{b.Canary.Value, b.Stable.Value} {
+		if math.IsInf(v, 0) {
+			return fmt.Errorf("judge: the gauge is %v, expected a number, or NaN when it is not known", v)
+		}
+		if v < 0 && g.fail.m.Ratio > 0 {
+			return errors.New("judge: the gauge is below 0, where a ratio means nothing; expected a difference margin for such a gauge")
+		}
+	}
+	return nil
+}
+
+// of is how far beyond the margin the canary is: above 0 is worse than allowed.
+func (d *distance) of(canary, stable float64) float64 {
+	rho, delta := 1+(d.m.Ratio-1)*d.loose, d.m.Difference*d.loose
+	if d.m.Ratio == 0 {
+		rho = 1
+	}
+	if d.m.Harm == Fewer {
+		return min(stable/rho, stable-delta) - canary
+	}
+	return canary - max(stable*rho, stable+delta)
+}
+
+// step takes a sample and tells how the coin fell; a tie is not worse. Both are
+// 0 for the first sample.
+func (d *distance) step(phi, canary, stable float64) (worse, better float64) {
+	now := d.of(canary, stable)
+	if d.known {
+		better = 1
+		if now-phi*d.last > 0 {
+			worse, better = 1, 0
+		}
+	}
+	d.last, d.known = now, true
+	return worse, better
+}
+
+func (g *gauge) update(b *Batch) {
+	c, s := b.Canary.Value, b.Stable.Value
+	if !math.IsNaN(c) {
+		g.nc++
+		g.sumC, g.lastC = g.sumC+c, c
+	}
+	if !math.IsNaN(s) {
+		g.ns++
+		g.sumS, g.lastS = g.sumS+s, s
+	}
+	if math.IsNaN(c) || math.IsNaN(s) {
+		g.fail.known = false
+		for i := range g.proofs {
+			g.proofs[i].known = false
+		}
+		g.restart(b.At)
+		g.settle()
+		return
+	}
+	worse, better := g.fail.step(g.phi, c, s)
+	g.toss(b.At, worse, better)
+	for i := range g.proofs {
+		p := &g.proofs[i]
+		worse, better := p.step(g.phi, c, s)
+		for k, th := range coinBias {
+			p.logE[k] += better*math.Log(2*th) + worse*math.Log(2*(1-th))
+		}
+		p.proven = p.proven || p.log() >= g.bar
+	}
+}
+
+func (g *gauge) evidence() float64 { return g.logM }
+
+func (g *gauge) proof(looseness int) (float64, bool) {
+	return g.proofs[looseness].log(), g.proofs[looseness].proven
+}
+
+func (g *gauge) sides() (int64, int64) { return g.nc, g.ns }
+
+func (g *gauge) report(_ Metric, looseness int, r *MetricReport) {
+	side := func(n int64, sum, last float64) SideReport {
+		if n == 0 {
+			return SideReport{}
+		}
+		return SideReport{N: n, Value: finite(last), Mean: finite(sum / float64(n))}
+	}
+	r.Canary, r.Stable = side(g.nc, g.sumC, g.lastC), side(g.ns, g.sumS, g.lastS)
+	if g.nc > 0 && g.ns > 0 {
+		c, s := g.sumC/float64(g.nc), g.sumS/float64(g.ns)
+		r.Ratio, r.Diff = &Interval{Value: finite(c / s)}, &Interval{Value: finite(c - s)}
+	}
+	_ = looseness
+}
+
+func (g *gauge) save(out []byte) []byte {
+	out = g.coins.save(out)
+	out = appendFloats(out, []float64{g.phi, g.sumC, g.sumS, g.lastC, g.lastS, g.fail.last})
+	out = appendBool(out, g.fail.known)
+	out = appendCount(appendCount(out, g.nc), g.ns)
+	for i := range g.proofs {
+		p := &g.proofs[i]
+		out = appendFloat(appendFloats(out, p.logE[:]), p.last)
+		out = appendBool(appendBool(out, p.known), p.proven)
+	}
+	return out
+}
+
+func (g *gauge) load(d *decoder) {
+	g.coins.load(d)
+	g.phi, g.sumC, g.sumS, g.lastC, g.lastS, g.fail.last = d.float(), d.float(), d.float(), d.float(), d.float(), d.float()
+	g.fail.known = d.bool()
+	g.nc, g.ns = d.count(), d.count()
+	for i := range g.proofs {
+		p := &g.proofs[i]
+		d.floats(p.logE[:])
+		p.last, p.known, p.proven = d.float(), d.bool(), d.bool()
+	}
+}

@@ -1,0 +1,161 @@
+package judge
+
+import "math"
+
+// mean is the test that the canary's mean of a positive amount, cut at stable's
+// p99.9, is no higher: a bet on every value by how far it is from stable's mean.
+type mean struct {
+	bets
+	learned
+	kind           Kind
+	tolerate       float64
+	cut, mid       float64 // stable's p99.9 and its mean below it, from the past
+	margins        []float64
+	proofs         [][len(meanStakes)]float64
+	proven         []bool
+	bar            float64
+	canary, stable tally
+	share          float64
+}
+
+// meanStakes are parts of the largest possible stake.
+var (
+	meanStakes = [5]float64{0.05, 0.15, 0.4, 0.7, 0.9}
+	meanPeriod = []float64{60, 60, 60, 20, 5}
+)
+
+func newMean(m Metric, p Policy, h History) *mean {
+	g := &mean{
+		bets: newBets([]float64{1, 1, 1, 1, 1}, meanPeriod, startShare, p.Horizon), kind: m.Kind,
+		tolerate: max(1, m.Tolerate), proven: make([]bool, len(p.Looseness)), bar: math.Log(1 / p.AlphaPromote),
+	}
+	if m.Ratio > 0 {
+		for _, l := range p.Looseness {
+			g.margins = append(g.margins, 1+(m.Ratio-1)*l)
+			g.proofs = append(g.proofs, [len(meanStakes)]float64{})
+		}
+	}
+	g.learn(h.Bins)
+	if g.refresh(0) {
+		g.build()
+	}
+	g.settle()
+	return g
+}
+
+func (g *mean) build() {
+	g.cut = BinValue(g.kind, int32(g.base.quantileBin(0.999)))
+	sum := 0.0
+	for i, n := range g.base {
+		if n > 0 {
+			sum += float64(n) * min(g.cut, BinValue(g.kind, int32(i)))
+		}
+	}
+	g.mid = sum / float64(g.baseN)
+}
+
+func (g *mean) check(*Batch) error { return nil }
+
+func (g *mean) update(b *Batch) {
+	g.restart(b.At)
+	w := b.Share
+	if w == 0 {
+		if nc, ns := sum(b.Canary.Bins), sum(b.Stable.Bins); nc > 0 && ns > 0 {
+			w = nc / (nc + ns)
+		}
+	}
+	if w > 0 && w < 1 && g.baseN > 0 {
+		g.bet(w, b)
+	}
+	g.share = max(g.share, b.Share)
+	g.settle()
+	g.canary.add(b.Canary.Bins)
+	g.stable.add(b.Stable.Bins)
+	g.learn(b.Stable.Bins)
+	if g.refresh(b.At) {
+		g.build()
+	}
+}
+
+// bet multiplies by 1 + stake (A-w) y for every value, y its distance from
+// stable's mean in units of the cut.
+func (g *mean) bet(w float64, b *Batch) {
+	top := 1 / max(w, 1-w)
+	for _, c := range b.Canary.Bins {
+		x := BinValue(g.kind, c.Bin)
+		y := (min(x/g.tolerate, g.cut) - g.mid) / g.cut
+		for k, f := range meanStakes {
+			g.logR[k] += float64(c.Count) * math.Log1p(f*top*(1-w)*y)
+		}
+		for i, rho := range g.margins {
+			y := (min(x/rho, g.cut) - g.mid) / g.cut
+			for k, f := range meanStakes {
+				g.proofs[i][k] += float64(c.Count) * math.Log1p(-f*top*(1-w)*y)
+			}
+		}
+	}
+	for _, c := range b.Stable.Bins {
+		y := (min(BinValue(g.kind, c.Bin), g.cut) - g.mid) / g.cut
+		for k, f := range meanStakes {
+			g.logR[k] += float64(c.Count) * math.Log1p(-f*top*w*y)
+			for i := range g.margins {
+				g.proofs[i][k] += float64(c.Count) * math.Log1p(f*top*w*y)
+			}
+		}
+	}
+	for i := range g.margins {
+		if g.log(i) >= g.bar {
+			g.proven[i] = true
+		}
+	}
+}
+
+func (g *mean) log(i int) float64 {
+	return logSumExp(g.proofs[i][:]) - math.Log(float64(len(meanStakes)))
+}
+
+func (g *mean) evidence() float64 { return g.logM }
+
+func (g *mean) proof(looseness int) (float64, bool) {
+	if len(g.margins) == 0 {
+		return 0, false
+	}
+	return g.log(looseness), g.proven[looseness]
+}
+
+func (g *mean) sides() (int64, int64) { return g.canary.total(), g.stable.total() }
+
+func (g *mean) report(m Metric, _ int, r *MetricReport) {
+	h := histogram{kind: g.kind, quantile: 0.5}
+	r.Canary, r.Stable = h.side(&g.canary), h.side(&g.stable)
+	for _, s := range [2]*SideReport{&r.Canary, &r.Stable} {
+		s.Value, s.Low, s.High = s.Mean, nil, nil
+	}
+	if r.Canary.N > 0 && r.Stable.N > 0 {
+		r.Ratio = &Interval{Value: finite(*r.Canary.Mean / *r.Stable.Mean)}
+		r.Diff = &Interval{Value: finite(*r.Canary.Mean - *r.Stable.Mean)}
+	}
+}
+
+func (g *mean) save(out []byte) []byte {
+	out = g.learned.save(g.bets.save(out))
+	for i := range g.margins {
+		out = appendBool(appendFloats(out, g.proofs[i][:]), g.proven[i])
+	}
+	return appendFloat(g.stable.save(g.canary.save(out)), g.share)
+}
+
+func (g *mean) load(d *decoder) {
+	g.bets.load(d)
+	g.learned.load(d)
+	for i := range g.margins {
+		d.floats(g.proofs[i][:])
+		g.proven[i] = d.bool()
+	}
+	g.canary.load(d)
+	g.stable.load(d)
+	g.share = d.float()
+	if g.baseN > 0 {
+		g.build()
+	}
+}
