@@ -137,7 +137,9 @@ func (m *memory) Answer(_ context.Context, id int64) (rollout.IntentAnswer, bool
 	return a, ok, nil
 }
 
-func (m *memory) Save(context.Context, store.Save) (int64, error) { panic("the web never saves a pass") }
+func (m *memory) Save(context.Context, store.Save) (int64, error) {
+	panic("the web never saves a pass")
+}
 
 func (m *memory) Runs(_ context.Context, name string, limit int) ([]store.RunRecord, error) {
 	m.mu.Lock()

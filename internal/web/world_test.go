@@ -1,7 +1,6 @@
 package web
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -159,4 +158,31 @@ func idle(m *memory, name string) store.Record {
 	return rec
 }
 
-var _ = context.Background
+// showcase fills a store with one release in every state that pages show.
+func showcase(m *memory) {
+	live(m, "hello")
+	idle(m, "search")
+	back := live(m, "checkout")
+	run := *back.State.Run
+	run.Phase, run.Cause, run.Why, run.Step = rollout.RolledBack, rollout.CauseVerdict, "errors are 4.6 times as many as stable's (always-valid interval 2.8 to 7.7)", 1
+	run.Ended, run.TrafficOff = now.Add(-20*time.Second), now.Add(-25*time.Second)
+	m.looks[run.ID] = nil
+	history(m, "checkout", run, 72, true)
+	back.State.Run = &run
+	back.Look = &m.looks[run.ID][len(m.looks[run.ID])-1]
+	back.Observed.Split.Shares = []release.Share{{Version: run.From.ID, Weight: release.Full}}
+	back.Observed.Fleet = back.Observed.Fleet[:1]
+	m.recs["checkout"] = back
+	wait := live(m, "recommender")
+	r := *wait.State.Run
+	r.Paused = &rollout.Pause{Since: now.Add(-4 * time.Minute), Reason: "cpu of v2 is 1.9 times stable's; a person should look", Person: false}
+	wait.State.Run = &r
+	m.recs["recommender"] = wait
+	v := testVersion("v1")
+	first := rollout.Run{ID: "ocr-1", To: v, Phase: rollout.Preparing, Started: now.Add(-9 * time.Second)}
+	m.recs["ocr"] = store.Record{Name: "ocr", Manifest: json.RawMessage(`{"metadata":{"name":"ocr"}}`), Applied: first.Started, State: rollout.State{Run: &first},
+		Observed: store.Observed{At: now, Fleet: []rollout.ObservedGroup{{Version: v.ID, Ready: 0, Total: 2, Error: "python3 app.py: exit status 1 (ModuleNotFoundError: No module named 'flask')"}}}}
+	for i, a := range []string{"apply", "pause", "resume", "promote", "abort"} {
+		m.audit = append(m.audit, store.Audit{ID: int64(i + 1), At: now.Add(time.Duration(i-9) * time.Minute), Actor: store.Actor{Subject: "ada", From: "10.1.7.21"}, Action: a, Release: "hello", Detail: "before the sale begins"})
+	}
+}

@@ -1,0 +1,94 @@
+package web
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/chromedp"
+)
+
+// browser starts a headless Chromium. Tests with it run when HALDANE_E2E is
+// set (`make e2e`); then a missing browser fails them under CI.
+func browser(t *testing.T) context.Context {
+	t.Helper()
+	if os.Getenv("HALDANE_E2E") == "" {
+		t.Skip("browser tests run with HALDANE_E2E=1 (make e2e)")
+	}
+	path := ""
+	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
+		if p, err := exec.LookPath(name); err == nil {
+			path = p
+			break
+		}
+	}
+	if path == "" && os.Getenv("CI") != "" {
+		t.Fatal("no Chromium on this machine: install the package chromium")
+	}
+	if path == "" {
+		t.Skip("no Chromium on this machine: install the package chromium")
+	}
+	opts := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.WindowSize(1280, 900))
+	alloc, cancel := chromedp.NewExecAllocator(context.Background(), opts...)
+	t.Cleanup(cancel)
+	ctx, cancel := chromedp.NewContext(alloc)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// TestScreens opens every page at two widths and in both colour schemes. With
+// HALDANE_SCREENS=DIR it keeps the pictures.
+func TestScreens(t *testing.T) {
+	ctx := browser(t)
+	m := newMemory()
+	_, empty := start(t, newMemory(), nil)
+	_, srv := start(t, m, nil)
+	showcase(m)
+	for _, p := range []struct{ name, url string }{
+		{"empty", empty.URL + "/"}, {"releases", srv.URL + "/"}, {"release", srv.URL + "/releases/hello"}, {"idle", srv.URL + "/releases/search"},
+		{"run", srv.URL + "/runs/hello-3"}, {"ask", srv.URL + "/releases/hello/ask?verb=abort"}, {"audit", srv.URL + "/audit"}, {"missing", srv.URL + "/releases/nobody"},
+	} {
+		for _, size := range []struct {
+			name   string
+			width  int64
+			height int64
+			dark   bool
+		}{{"wide", 1280, 900, false}, {"dark", 1280, 900, true}, {"phone", 360, 740, false}} {
+			scheme := "light"
+			if size.dark {
+				scheme = "dark"
+			}
+			media := emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}}
+			err := chromedp.Do(ctx,
+				chromedp.EmulateViewport(size.width, size.height),
+				chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
+					_, err := cdp.Call(ctx, t, emulation.SetEmulatedMedia, media)
+					return err
+				}),
+				chromedp.Navigate(p.url))
+			if err != nil {
+				t.Fatalf("%s %s: %v", p.name, size.name, err)
+			}
+			overflow, err := chromedp.Run(ctx, chromedp.Evaluate[bool](`document.documentElement.scrollWidth > innerWidth`))
+			if err != nil {
+				t.Fatal(err)
+			}
+			shot, err := chromedp.Run(ctx, chromedp.FullScreenshot(100))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if overflow {
+				t.Errorf("%s at %d px scrolls sideways", p.name, size.width)
+			}
+			if dir := os.Getenv("HALDANE_SCREENS"); dir != "" {
+				if err := os.WriteFile(filepath.Join(dir, p.name+"-"+size.name+".png"), shot, 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+}
