@@ -1,0 +1,123 @@
+package history
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// instance is a version's process with metrics, served by f.
+func instance(t *testing.T, f http.HandlerFunc) Target {
+	t.Helper()
+	server := httptest.NewServer(f)
+	t.Cleanup(server.Close)
+	return Target{Release: "hello", Version: "v1id", Role: "canary", Instance: "0", URL: server.URL + "/metrics"}
+}
+
+func TestVersionsAreScrapedUnderOurLabels(t *testing.T) {
+	target := instance(t, func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprint(w, "# TYPE queue gauge\nqueue{version=\"other\",release=\"forged\",kind=\"a\"} 7\n")
+	})
+	s, _ := opened(t, Options{})
+	s.SetTargets([]Target{target})
+	eventually(t, "the version's metrics", func() bool {
+		v, ok := value(t, s, `queue{release="hello",version="v1id",role="canary",instance="0",kind="a",exported_version="other",exported_release="forged"}`)
+		return ok && v == 7
+	})
+	s.SetTargets(nil)
+	eventually(t, "no data of an instance that is gone", func() bool {
+		_, ok := value(t, s, `queue`)
+		return !ok
+	})
+}
+
+func TestTargetWithoutMetricsIsAskedRarely(t *testing.T) {
+	var asked atomic.Int64
+	var has atomic.Bool
+	target := instance(t, func(w http.ResponseWriter, r *http.Request) {
+		asked.Add(1)
+		if !has.Load() {
+			http.NotFound(w, r)
+			return
+		}
+		fmt.Fprint(w, "late 1\n")
+	})
+	s, said := opened(t, Options{Interval: 50 * time.Millisecond, Rarely: time.Second})
+	s.SetTargets([]Target{target})
+	eventually(t, "the target is set apart", func() bool {
+		s.scraper.mu.Lock()
+		defer s.scraper.mu.Unlock()
+		return len(s.scraper.without) == 1
+	})
+	eventually(t, "it is no longer up or down", func() bool {
+		_, ok := value(t, s, `up{job="versions"}`)
+		return !ok
+	})
+	has.Store(true)
+	eventually(t, "it is found later", func() bool {
+		_, ok := value(t, s, "late")
+		return ok
+	})
+	if said.String() != "" {
+		t.Errorf("a target without metrics is no news, but the log has %s", said)
+	}
+}
+
+func TestHostileTargetsAreLimited(t *testing.T) {
+	line := func(w http.ResponseWriter, i int) error {
+		_, err := fmt.Fprintf(w, "many{n=\"%d\"} 1\n", i)
+		return err
+	}
+	cases := []struct {
+		name  string
+		serve http.HandlerFunc
+	}{
+		{"EndlessBody", func(w http.ResponseWriter, _ *http.Request) {
+			for i := 0; line(w, i) == nil; i++ {
+			}
+		}},
+		{"TooManySamples", func(w http.ResponseWriter, _ *http.Request) {
+			for i := range 20_001 {
+				_ = line(w, i)
+			}
+		}},
+		{"LongLabel", func(w http.ResponseWriter, _ *http.Request) {
+			fmt.Fprintf(w, "many{n=%q} 1\n", strings.Repeat("x", 3000))
+		}},
+		{"Garbage", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "many{{{ 1\x00\n") }},
+		{"Redirect", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/many", http.StatusFound) }},
+		{"Silent", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }},
+	}
+	good := instance(t, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "good 1\n") })
+	s, _ := opened(t, Options{Interval: 300 * time.Millisecond})
+	targets := []Target{good}
+	for _, c := range cases {
+		target := instance(t, c.serve)
+		target.Instance = c.name
+		targets = append(targets, target)
+	}
+	s.SetTargets(targets)
+	for _, c := range cases {
+		eventually(t, c.name, func() bool {
+			for _, x := range s.scraper.manager.TargetsActive()[jobVersions] {
+				if x.GetValue("instance") == c.name {
+					return x.LastError() != nil
+				}
+			}
+			s.scraper.mu.Lock()
+			defer s.scraper.mu.Unlock()
+			return len(s.scraper.without) > 0
+		})
+	}
+	if v, ok := value(t, s, "count(many)"); ok {
+		t.Errorf("%v series came from hostile targets", v)
+	}
+	eventually(t, "the good target", func() bool {
+		_, ok := value(t, s, "good")
+		return ok
+	})
+}
