@@ -89,6 +89,7 @@ func (sh *shell) applied(ctx context.Context, c *client.Client, a client.Applied
 type manifestFile struct {
 	name  string // of the release
 	path  string // absolute; for standard input a name in the working directory
+	shown string // as the person called it
 	bytes []byte
 }
 
@@ -134,5 +135,5 @@ func (sh *shell) readManifest(file string) (manifestFile, error) {
 	if head.Metadata.Name == "" {
 		return manifestFile{}, &coded{exitBadInput, fmt.Errorf("%s names no release: expected metadata: {name: ...}", shown)}
 	}
-	return manifestFile{name: head.Metadata.Name, path: path, bytes: b}, nil
+	return manifestFile{name: head.Metadata.Name, path: path, shown: shown, bytes: b}, nil
 }

@@ -24,6 +24,7 @@ import (
 // Main runs the command line and returns the exit code. args begins with the
 // program's name: under kubectl-haldane it calls itself `kubectl haldane`.
 func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	cobra.EnableCommandSorting = false // the order of the help page is ours
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	sh := newShell(stdin, stdout, stderr)
@@ -64,16 +65,16 @@ away by itself, with a stated probability of being wrong.`,
 	root.SetOut(sh.out)
 	root.SetErr(sh.err)
 	root.SetFlagErrorFunc(flagError)
-	root.CompletionOptions.HiddenDefaultCmd = false
+	root.SetHelpFunc(sh.help)
 	sh.globals(root)
 	root.PersistentPreRunE = func(*cobra.Command, []string) error { return sh.begin() }
 	root.AddGroup(
-		&cobra.Group{ID: "start", Title: "Start:"},
-		&cobra.Group{ID: "see", Title: "See:"},
-		&cobra.Group{ID: "act", Title: "Act:"},
-		&cobra.Group{ID: "try", Title: "Before it is real:"},
+		&cobra.Group{ID: "start", Title: "Start"},
+		&cobra.Group{ID: "see", Title: "See"},
+		&cobra.Group{ID: "act", Title: "Act"},
+		&cobra.Group{ID: "try", Title: "Before it is real"},
 	)
-	for _, c := range commands {
+	for _, c := range commands() {
 		cmd := c.make(sh)
 		cmd.GroupID = c.group
 		root.AddCommand(cmd)
@@ -83,29 +84,40 @@ away by itself, with a stated probability of being wrong.`,
 }
 
 // commands is every command, in the order of the help page.
-var commands = []struct {
+func commands() []entry {
+	return []entry{
+		{"start", newDemo},
+		{"start", newServe},
+		{"start", newValidate},
+		{"act", newApply},
+		{"see", newGet},
+		{"see", newDescribe},
+		{"see", newWatch},
+		{"see", newHistory},
+		{"see", newEvents},
+		{"see", newLogs},
+		{"see", newAudit},
+		{"act", newWait},
+		{"act", newPromote},
+		{"act", newPause},
+		{"act", newResume},
+		{"act", newAbort},
+		{"act", newRetry},
+		{"act", newRollback},
+		{"act", newSet},
+		{"act", newDelete},
+		{"try", newPlan},
+		{"try", newLoad},
+		{"try", newJudge},
+		{"", newSample},
+		{"", newVersion},
+	}
+}
+
+// entry is a command and its group on the help page.
+type entry struct {
 	group string
 	make  func(*shell) *cobra.Command
-}{
-	{"act", newApply},
-	{"see", newGet},
-	{"see", newDescribe},
-	{"see", newWatch},
-	{"see", newHistory},
-	{"see", newEvents},
-	{"see", newLogs},
-	{"see", newAudit},
-	{"act", newWait},
-	{"act", newPromote},
-	{"act", newPause},
-	{"act", newResume},
-	{"act", newAbort},
-	{"act", newRetry},
-	{"act", newRollback},
-	{"act", newSet},
-	{"act", newDelete},
-	{"try", newLoad},
-	{"", newVersion},
 }
 
 // end turns the outcome of a command into words and an exit code.

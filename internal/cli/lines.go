@@ -9,16 +9,22 @@ import (
 	"github.com/haldane-project/haldane/internal/client"
 )
 
-// lines writes one line for every change that a person would notice.
+// lines writes one line for every change that a person would notice, and one
+// now and then while a run goes on, so that a log shows that it lives.
 type lines struct {
-	w    io.Writer
-	s    screen
-	last string
-	down bool
-	now  func() time.Time
+	w     io.Writer
+	s     screen
+	every time.Duration // between two lines without a change
+	now   func() time.Time
+	key   string
+	said  string
+	at    time.Time
+	down  bool
 }
 
-func (sh *shell) lines(w io.Writer, s screen) *lines { return &lines{w: w, s: s, now: time.Now} }
+func (sh *shell) lines(w io.Writer, s screen) *lines {
+	return &lines{w: w, s: s, every: 30 * time.Second, now: time.Now}
+}
 
 // change writes a line, if something changed.
 func (l *lines) change(ch client.Change) {
@@ -30,19 +36,27 @@ func (l *lines) change(ch client.Change) {
 		l.write(ch.Gone + " is gone")
 	case ch.Release != nil:
 		l.down = false
-		if key := l.key(*ch.Release); key != l.last {
-			l.last = key
-			l.write(l.sentence(*ch.Release))
+		key, text := keyOf(*ch.Release), l.sentence(*ch.Release)
+		late := ch.Release.Status.Canary != nil && l.now().Sub(l.at) >= l.every
+		if text != l.said && (key != l.key || late) {
+			l.key = key
+			l.write(text)
 		}
 	}
 }
 
-// key is what makes a new line worth reading: counts alone do not.
-func (l *lines) key(r v1alpha1.Release) string {
+// tell is change as the reader of a watch.
+func (l *lines) tell(ch client.Change) error {
+	l.change(ch)
+	return nil
+}
+
+// keyOf is what makes a new line worth reading: counts alone do not.
+func keyOf(r v1alpha1.Release) string {
 	st := r.Status
 	run := ""
 	if st.Run != nil {
-		run = st.Run.Name + st.Run.Phase + st.Run.Why
+		run = st.Run.Name + st.Run.Phase
 	}
 	return fmt.Sprint(st.Phase, "|", st.Weight, "|", st.Step, "|", st.Verdict, "|", run)
 }
@@ -57,5 +71,6 @@ func (l *lines) sentence(r v1alpha1.Release) string {
 }
 
 func (l *lines) write(text string) {
+	l.said, l.at = text, l.now()
 	fmt.Fprintf(l.w, "%s  %s\n", l.s.paint(faint, l.now().Format(time.TimeOnly)), l.s.text(text))
 }

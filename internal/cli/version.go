@@ -4,10 +4,11 @@ import (
 	"context"
 	"fmt"
 	"runtime"
-	"runtime/debug"
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/haldane-project/haldane/internal/app"
 )
 
 func newVersion(sh *shell) *cobra.Command {
@@ -18,7 +19,7 @@ func newVersion(sh *shell) *cobra.Command {
   haldane version -o json`,
 		Args: noNames,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			v := versions{Client: clientVersion(), Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
+			v := versions{Client: app.Version, Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
 			if c, err := sh.connect(); err == nil {
 				ctx, cancel := context.WithTimeout(cmd.Context(), 2*time.Second)
 				defer cancel()
@@ -47,12 +48,4 @@ type versions struct {
 	Server   string `json:"server,omitempty"`
 	Go       string `json:"go"`
 	Platform string `json:"platform"`
-}
-
-// clientVersion is what the build says of itself.
-func clientVersion() string {
-	if b, ok := debug.ReadBuildInfo(); ok && b.Main.Version != "" {
-		return b.Main.Version
-	}
-	return "dev"
 }

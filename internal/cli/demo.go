@@ -1,0 +1,195 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"time"
+
+	tea "charm.land/bubbletea/v2"
+	"github.com/spf13/cobra"
+
+	"github.com/haldane-project/haldane/internal/demo"
+	"github.com/haldane-project/haldane/internal/status"
+)
+
+func newDemo(sh *shell) *cobra.Command {
+	var o demo.Options
+	var keep, plainLines, verbose bool
+	cmd := &cobra.Command{
+		Use:   "demo",
+		Short: "See a bad version taken off and a good one promoted, in a minute",
+		Long: `Starts the daemon in this process, a sample service as real processes, and
+users at a constant rate. v1 makes 1 % errors; v2 makes 5 % and is rolled back; v3
+makes 1 % again and is promoted. Then it reports what users saw.
+
+Nothing is staged but luck: which of the sample's requests fail is drawn from a
+fixed seed, so that two demos meet the same luck. Exit code 0 only if both
+versions ended as they should.`,
+		Example: `  haldane demo
+  haldane demo --keep      # stay afterwards, for a look at the web page
+  haldane demo --plain     # lines, even on a terminal`,
+		Args: noNames,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			var err error
+			if o.Program, err = os.Executable(); err != nil {
+				return fmt.Errorf("find this program's own file, which is the sample service too: %w", err)
+			}
+			if verbose {
+				o.Log = slog.New(slog.NewTextHandler(sh.err, nil))
+			}
+			t := theatre{sh: sh, opt: o, keep: keep}
+			if sh.output == "table" && !plainLines && !verbose && sh.live() {
+				return t.live(cmd.Context())
+			}
+			return t.plain(cmd.Context())
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.Listen, "listen", "127.0.0.1:0", "address of the API and the web page (port 0: a free one)")
+	f.Float64Var(&o.Rate, "rate", demo.DefaultRate, "requests a second")
+	f.BoolVar(&keep, "keep", false, "stay until Ctrl-C when the story is over")
+	f.BoolVar(&plainLines, "plain", false, "lines, even on a terminal")
+	f.BoolVar(&verbose, "log", false, "show the daemon's log, too")
+	sh.outputFlag(cmd, "table", "json")
+	return cmd
+}
+
+// theatre shows the demo on a terminal or as lines.
+type theatre struct {
+	sh   *shell
+	opt  demo.Options
+	keep bool
+}
+
+// plain tells the story in lines: headings and changes on standard error, the
+// report on standard output.
+func (t theatre) plain(ctx context.Context) error {
+	sh := t.sh
+	t.opt.Say = func(s string) { sh.say("\n%s", sh.paint(strong, sh.talk.text(s))) }
+	watching, stop := context.WithCancel(ctx)
+	defer stop()
+	t.opt.Stage = func(st demo.Stage) {
+		sh.say("web page: %s", st.Page)
+		l := sh.lines(sh.err, sh.talk)
+		l.every = 4 * time.Second
+		go func() {
+			_ = st.Client.Watch(watching, st.Release, l.tell) // the story itself notices a daemon that ends
+		}()
+	}
+	t.opt.After = func(demo.Report) {
+		stop()
+		t.stay(ctx)
+	}
+	rep, err := demo.Run(ctx, t.opt)
+	if err != nil {
+		return err
+	}
+	return t.report(rep)
+}
+
+// stay keeps the daemon until the person leaves.
+func (t theatre) stay(ctx context.Context) {
+	if !t.keep {
+		return
+	}
+	t.sh.say("\nThe daemon stays. Ctrl-C ends it.")
+	<-ctx.Done()
+}
+
+// live shows the story in the live view.
+func (t theatre) live(ctx context.Context) error {
+	ctx, leave := context.WithCancel(ctx)
+	defer leave()
+	sh := t.sh
+	sh.say("%s", sh.paint(faint, "starting "+sh.talk.glyph("…", "...")))
+	show := make(chan demo.Stage, 1)
+	over := make(chan struct{})
+	type ending struct {
+		rep demo.Report
+		err error
+	}
+	ended := make(chan ending, 1)
+	t.opt.Say = func(string) {} // the view's caption tells it
+	t.opt.Stage = func(s demo.Stage) { show <- s }
+	t.opt.After = func(demo.Report) {
+		if t.keep {
+			<-ctx.Done()
+		}
+	}
+	go func() {
+		rep, err := demo.Run(ctx, t.opt)
+		ended <- ending{rep, err}
+		close(over)
+	}()
+	select {
+	case s := <-show:
+		l := &live{s: sh.screen, ask: asker(ctx, s.Client, s.Release), caption: t.caption(s)}
+		p := tea.NewProgram(l, tea.WithContext(ctx), tea.WithInput(sh.in), tea.WithOutput(sh.out))
+		feeding, stop := context.WithCancel(ctx)
+		go func() { _ = feed(feeding, s.Client, s.Release, p.Send) }() // the story itself notices a daemon that ends
+		go func() {
+			<-over
+			p.Quit()
+		}()
+		_, err := p.Run()
+		stop()
+		if err != nil && ctx.Err() == nil {
+			leave()
+			<-over
+			return fmt.Errorf("draw the live view: %w", err)
+		}
+		leave() // on q, the story ends here
+	case <-over:
+	}
+	e := <-ended
+	if errors.Is(e.err, context.Canceled) {
+		sh.say("Left before the end; everything was taken down.")
+		return &silent{exitInterrupt}
+	}
+	if e.err != nil {
+		return e.err
+	}
+	return t.report(e.rep)
+}
+
+// caption is what stands above the live view.
+func (t theatre) caption(st demo.Stage) func() []string {
+	s := t.sh.screen
+	return func() []string {
+		m := st.Now()
+		u := m.Users
+		users := fmt.Sprintf("users: %s requests, %s errors", grouped(u.Requests), status.Share(float64(u.Failed)/float64(max(u.Requests, 1))))
+		return []string{
+			s.paint(strong, fmt.Sprintf("%d/3  %s", m.Act, m.Title)),
+			s.paint(faint, "     "+users+"   "+s.glyph("·", "|")+"   web page: "+st.Page),
+		}
+	}
+}
+
+func (t theatre) report(rep demo.Report) error {
+	if done, err := t.sh.object(rep); err != nil {
+		return err
+	} else if !done {
+		writeReport(t.sh.out, t.sh.screen, rep)
+	}
+	if !rep.OK {
+		return &silent{exitError}
+	}
+	return nil
+}
+
+func writeReport(w io.Writer, s screen, rep demo.Report) {
+	fmt.Fprintln(w)
+	for _, line := range rep.Lines() {
+		fmt.Fprintln(w, s.text(line))
+	}
+	sign := s.paint(good, s.glyph("✓", "+")+" as it should be")
+	if !rep.OK {
+		sign = s.paint(bad, s.glyph("✗", "x")+" not as it should be")
+	}
+	fmt.Fprintf(w, "\n%s, in %s. Next: `%s serve`, and a release.yaml of your own.\n", sign, status.Duration(rep.Took), self)
+}

@@ -1,0 +1,18 @@
+package cli
+
+import (
+	"github.com/spf13/cobra"
+
+	"github.com/haldane-project/haldane/internal/demo"
+)
+
+// newSample is the service that the demo releases, so that it needs only this binary.
+func newSample(*shell) *cobra.Command {
+	return &cobra.Command{
+		Use:    "sample-app",
+		Short:  "The sample service of the demo",
+		Hidden: true,
+		Args:   noNames,
+		RunE:   func(cmd *cobra.Command, _ []string) error { return demo.Sample(cmd.Context()) },
+	}
+}
