@@ -32,7 +32,8 @@ func TestMain(m *testing.M) {
 		writeUntilKilled(dir)
 		return
 	}
-	goleak.VerifyTestMain(m)
+	// The TSDB leaves one goroutine behind when it fails to open a damaged store.
+	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/prometheus/prometheus/tsdb/wlog.(*WL).run"))
 }
 
 // log keeps what a store says.
