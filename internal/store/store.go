@@ -96,16 +96,19 @@ type RunRecord struct {
 	Last    *judge.Report `json:"last,omitempty"`
 }
 
-// Store keeps it all. Every write that returns nil survives a power cut.
+// Store keeps it all. Every write that returns nil survives a power cut; one
+// that returns an error wrote nothing. A limit of 0 or less means all.
 type Store interface {
 	Get(ctx context.Context, name string) (Record, error)
 	List(ctx context.Context) ([]Record, error)
 	// Apply creates or changes a release. An unchanged manifest changes nothing
 	// (not even the generation). A release that is being deleted is ErrConflict.
+	// One that is created again goes on numbering its runs (State.RunSeq).
 	Apply(ctx context.Context, name string, manifest json.RawMessage, by Actor, now time.Time) (Record, error)
 	// Delete marks the release; the pass takes it down and says Gone.
 	Delete(ctx context.Context, name string, by Actor, now time.Time) error
-	// Ask records an intent, with its audit line, and returns its ID.
+	// Ask records an intent, with its audit line, and returns its ID. It does
+	// not move the record's revision.
 	Ask(ctx context.Context, name string, i rollout.Intent, by Actor) (int64, error)
 	// Intents returns the unanswered intents, oldest first.
 	Intents(ctx context.Context, name string) ([]rollout.Intent, error)
@@ -116,6 +119,8 @@ type Store interface {
 	Runs(ctx context.Context, name string, limit int) ([]RunRecord, error) // newest first; name "" for all
 	Run(ctx context.Context, id string) (RunRecord, error)
 	Looks(ctx context.Context, run string, limit int) ([]Look, error) // oldest first, the newest limit of them
+	// Events returns at most limit events, oldest first: those behind after, or
+	// the newest ones where after is 0; name "" for all.
 	Events(ctx context.Context, name string, after int64, limit int) ([]StoredEvent, error)
 	AuditTrail(ctx context.Context, limit int) ([]Audit, error) // newest first
 
