@@ -3,6 +3,7 @@ package proxy
 import (
 	"io"
 	"net/http"
+	"net/textproto"
 	"net/url"
 	"sync"
 	"time"
@@ -103,6 +104,9 @@ func (x *exchange) serve() {
 		if x.shield {
 			x.body.limit = x.table.shield.maxBody
 		}
+		if n := x.r.ContentLength; n > 0 && n <= smallBody {
+			x.body.limit = max(x.body.limit, n) // read before anything is sent: another instance may need it
+		}
 	}
 	if x.table.mirror.copies(x) {
 		x.table.mirror.send(x)
@@ -148,7 +152,7 @@ func (x *exchange) send(a *attempt) {
 			a.obs.FirstByte = time.Since(x.begin)
 			return
 		}
-		if !isDialError(a.err) || x.r.Context().Err() != nil {
+		if !isDialError(a.err) || x.r.Context().Err() != nil || (x.body != nil && !x.body.replayable()) {
 			return
 		}
 		in.failed.Store(time.Now().UnixNano())
@@ -169,7 +173,7 @@ func (x *exchange) roundTrip(a *attempt) (*http.Response, error) {
 		}
 		out.Body, out.ContentLength = io.NopCloser(b), n
 	}
-	return a.in.sender.RoundTrip(out)
+	return a.in.sender.send(out, x)
 }
 
 // outgoing is the request as the instance gets it. It shares the header of the
@@ -190,7 +194,7 @@ func (x *exchange) outgoing(a *attempt) *http.Request {
 		out.Body = a.cursor
 	}
 	if out.Header["User-Agent"] == nil {
-		out.Header["User-Agent"] = noUserAgent
+		out.Header["User-Agent"] = noUserAgent // else the standard transport names itself
 	}
 	if x.upgrade {
 		out.Header["Connection"], out.Header["Upgrade"] = upgradeToken, websocketToken
@@ -209,6 +213,20 @@ func keepBytes(u *url.URL) {
 	if u.RawPath != "" && u.EscapedPath() != u.RawPath && len(u.RawPath) > 1 && u.RawPath[1] != '/' {
 		u.Opaque = u.RawPath
 	}
+}
+
+// hint passes an interim answer, such as 103 Early Hints, on.
+func (x *exchange) hint(code int, header textproto.MIMEHeader) error {
+	if x.w == nil || !x.r.ProtoAtLeast(1, 1) {
+		return nil
+	}
+	h := x.w.Header()
+	for name, values := range header {
+		h[name] = values
+	}
+	x.w.WriteHeader(code)
+	clear(h)
+	return nil
 }
 
 // finish ends an attempt and tells the observer.

@@ -76,7 +76,7 @@ func (m *mirror) run(x *exchange, a attempt) {
 	ctx, cancel := context.WithTimeout(x.r.Context(), mirrorTimeout)
 	defer cancel()
 	x.r = x.r.WithContext(ctx)
-	a.res, a.err = a.in.sender.RoundTrip(x.outgoing(&a))
+	a.res, a.err = a.in.sender.send(x.outgoing(&a), x)
 	if a.err == nil {
 		a.obs.FirstByte = time.Since(x.begin)
 		x.readShadow(&a)

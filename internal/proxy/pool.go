@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/http/httptrace"
+	"net/textproto"
 	"net/url"
 	"slices"
 	"strings"
@@ -27,8 +29,7 @@ type pool struct {
 type instance struct {
 	address  address
 	dialing  dialing
-	sender   http.RoundTripper
-	closer   interface{ CloseIdleConnections() }
+	sender   sender
 	inflight atomic.Int64
 	retired  atomic.Bool
 	failed   atomic.Int64 // when a connection was last refused, Unix nanoseconds
@@ -102,13 +103,28 @@ func (p *pool) keepOnly(c *target) (left []*instance) {
 
 func newInstance(a address, d dialing) *instance {
 	in := &instance{address: a, dialing: d}
-	t := newTransport(a, d)
-	in.sender, in.closer = t, t
+	if a.scheme == "http" {
+		in.sender = &h1{host: a.host, d: d}
+	} else {
+		in.sender = standard{newTransport(a, d)}
+	}
 	return in
 }
 
-// newTransport speaks HTTP/1.1 or HTTP/2 by the address's scheme: https takes
-// what TLS agrees on, h2c is HTTP/2 with prior knowledge.
+// standard is the standard library's transport as a sender.
+type standard struct{ *http.Transport }
+
+func (s standard) send(out *http.Request, hints hints) (*http.Response, error) {
+	trace := &httptrace.ClientTrace{Got1xxResponse: func(code int, h textproto.MIMEHeader) error {
+		if code == http.StatusContinue {
+			return nil
+		}
+		return hints.hint(code, h)
+	}}
+	return s.RoundTrip(out.WithContext(httptrace.WithClientTrace(out.Context(), trace)))
+}
+
+// newTransport speaks what TLS agrees on (https) or HTTP/2 with prior knowledge (h2c).
 func newTransport(a address, d dialing) *http.Transport {
 	t := &http.Transport{
 		DialContext:            (&net.Dialer{Timeout: d.limits.DialTimeout}).DialContext,
@@ -128,8 +144,6 @@ func newTransport(a address, d dialing) *http.Transport {
 	case "https":
 		t.Protocols.SetHTTP1(true)
 		t.Protocols.SetHTTP2(true)
-	default:
-		t.Protocols.SetHTTP1(true)
 	}
 	return t
 }
@@ -144,13 +158,13 @@ func (a address) urlScheme() string {
 
 func (in *instance) retire() {
 	in.retired.Store(true)
-	in.closer.CloseIdleConnections()
+	in.sender.CloseIdleConnections()
 }
 
 // done counts a request out; a retired instance closes its connections with the last one.
 func (in *instance) done() {
 	if in.inflight.Add(-1) == 0 && in.retired.Load() {
-		in.closer.CloseIdleConnections()
+		in.sender.CloseIdleConnections()
 	}
 }
 

@@ -1,0 +1,364 @@
+package proxy
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/textproto"
+	"strconv"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// h1conn is one connection to an instance, used by one exchange at a time.
+type h1conn struct {
+	t     *h1
+	conn  net.Conn
+	raw   syscall.RawConn // nil: cannot be asked
+	br    *bufio.Reader
+	since time.Time // idle since
+	uses  int       // exchanges before this one
+
+	// of the exchange under way
+	written  int64
+	answered bool // a byte of the answer came
+	left     int  // bytes of the answer's header that may still come; < 0: no bound
+	watch    func() bool
+	upload   *upload
+
+	peeked int
+	peek   func(fd uintptr) bool
+}
+
+var errHeaderTooLarge = errors.New("the header of the answer is too large")
+
+// maxHints bounds the interim answers before the final one.
+const maxHints = 16
+
+func newH1conn(t *h1, conn net.Conn) *h1conn {
+	c := &h1conn{t: t, conn: conn, left: -1}
+	c.br = bufio.NewReaderSize(reader{c}, 4<<10)
+	if sc, ok := conn.(syscall.Conn); ok {
+		c.raw, _ = sc.SyscallConn() // without it a connection counts as alive
+	}
+	c.peek = func(fd uintptr) bool {
+		var b [1]byte
+		n, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+		switch {
+		case err == nil:
+			c.peeked = n // 0: closed by the peer
+		case errors.Is(err, syscall.EAGAIN):
+			c.peeked = -1
+		default:
+			c.peeked = 0
+		}
+		return true
+	}
+	return c
+}
+
+// alive reports whether the peer has neither closed the connection nor sent
+// anything on it, which would be no answer to a request of ours.
+func (c *h1conn) alive() bool {
+	if c.raw == nil {
+		return true
+	}
+	return c.raw.Read(c.peek) == nil && c.peeked == -1
+}
+
+// reader reads from the connection within the bound for headers.
+type reader struct{ c *h1conn }
+
+func (r reader) Read(p []byte) (int, error) {
+	c := r.c
+	if c.left == 0 {
+		return 0, errHeaderTooLarge
+	}
+	if c.left > 0 && len(p) > c.left {
+		p = p[:c.left]
+	}
+	n, err := c.conn.Read(p)
+	if n > 0 {
+		c.answered = true
+	}
+	if c.left > 0 {
+		c.left -= n
+	}
+	return n, err
+}
+
+// exchange sends the request and reads the header of the answer. After an
+// error the connection is of no use.
+func (c *h1conn) exchange(out *http.Request, m *message, hints hints) (*http.Response, error) {
+	c.written, c.answered, c.upload = 0, false, nil
+	c.watch = context.AfterFunc(out.Context(), c.interrupt)
+	n, err := c.conn.Write(m.bytes)
+	c.written = int64(n)
+	if err != nil {
+		c.watch()
+		return nil, err
+	}
+	if m.streamed {
+		c.upload = newUpload(c, out, m.chunked)
+		go c.upload.run()
+	} else if d := c.t.d.response; d > 0 {
+		c.conn.SetReadDeadline(time.Now().Add(d))
+	}
+	res, err := c.readHeader(out, hints)
+	if err == nil {
+		err = c.headerCame()
+	}
+	if err != nil {
+		c.watch()
+		c.conn.Close() // an upload that waits for the connection ends by this
+		return nil, c.because(err)
+	}
+	return c.deliver(out, res)
+}
+
+// interrupt ends what waits for the connection, when the client has gone.
+func (c *h1conn) interrupt() { c.conn.SetDeadline(time.Unix(1, 0)) }
+
+// headerCame lifts the bounds that hold for the header.
+func (c *h1conn) headerCame() error {
+	c.left = -1
+	if c.upload != nil {
+		return c.upload.headerCame()
+	}
+	if c.t.d.response > 0 {
+		return c.conn.SetReadDeadline(time.Time{})
+	}
+	return nil
+}
+
+// because prefers the upload's error where that is the reason of the other one.
+func (c *h1conn) because(err error) error {
+	if c.upload != nil {
+		if e := c.upload.failure(); e != nil {
+			return e
+		}
+	}
+	return err
+}
+
+func (c *h1conn) readHeader(out *http.Request, hints hints) (*http.Response, error) {
+	c.left = c.t.d.limits.HeaderBytes
+	for range maxHints {
+		res, err := http.ReadResponse(c.br, out)
+		if err != nil {
+			return nil, err
+		}
+		switch {
+		case res.StatusCode == http.StatusSwitchingProtocols, res.StatusCode >= 200:
+			return res, nil
+		case res.StatusCode == http.StatusContinue, hints == nil: // nobody asked for it
+		default:
+			if err := hints.hint(res.StatusCode, textproto.MIMEHeader(res.Header)); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return nil, fmt.Errorf("more than %d interim answers", maxHints)
+}
+
+// deliver makes the answer's body give the connection back at its end.
+func (c *h1conn) deliver(out *http.Request, res *http.Response) (*http.Response, error) {
+	if res.StatusCode == http.StatusSwitchingProtocols {
+		if !c.watch() {
+			return nil, context.Cause(out.Context())
+		}
+		res.Body = &switched{c}
+		return res, nil
+	}
+	if res.Body == http.NoBody {
+		c.end(!res.Close)
+		return res, nil
+	}
+	res.Body = &h1body{c: c, ReadCloser: res.Body, keep: !res.Close}
+	return res, nil
+}
+
+// end is the end of an exchange; keep says that the answer came whole.
+func (c *h1conn) end(keep bool) {
+	quiet := c.watch()
+	if c.upload != nil && !c.upload.finished() {
+		keep = false
+	}
+	if !keep || !quiet || c.br.Buffered() > 0 {
+		c.conn.Close()
+		return
+	}
+	c.t.put(c)
+}
+
+// h1body is the body of an answer.
+type h1body struct {
+	io.ReadCloser
+	c    *h1conn
+	keep bool
+	over bool
+}
+
+func (b *h1body) Read(p []byte) (int, error) {
+	if b.over {
+		return 0, io.EOF
+	}
+	n, err := b.ReadCloser.Read(p)
+	if err == io.EOF {
+		b.over = true
+		b.c.end(b.keep)
+	}
+	return n, err
+}
+
+func (b *h1body) Close() error {
+	if !b.over {
+		b.over = true
+		b.c.end(false)
+	}
+	return nil
+}
+
+// switched is a connection after 101.
+type switched struct{ c *h1conn }
+
+func (s *switched) Read(p []byte) (int, error)  { return s.c.br.Read(p) }
+func (s *switched) Write(p []byte) (int, error) { return s.c.conn.Write(p) }
+func (s *switched) Close() error                { return s.c.conn.Close() }
+func (s *switched) CloseWrite() error {
+	if h, ok := s.c.conn.(interface{ CloseWrite() error }); ok {
+		return h.CloseWrite()
+	}
+	return errors.ErrUnsupported
+}
+
+// upload sends a body while the answer may already come.
+type upload struct {
+	c       *h1conn
+	out     *http.Request
+	chunked bool
+	done    chan struct{}
+	err     error // read after done is closed
+
+	mu     sync.Mutex
+	header bool // the answer's header came: it has no deadline any more
+}
+
+func newUpload(c *h1conn, out *http.Request, chunked bool) *upload {
+	return &upload{c: c, out: out, chunked: chunked, done: make(chan struct{})}
+}
+
+func (u *upload) run() {
+	defer close(u.done)
+	u.err = u.copy()
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.header {
+		return
+	}
+	if u.err != nil {
+		u.c.conn.SetReadDeadline(u.grace()) // an answer that says why may be on its way
+		return
+	}
+	if d := u.c.t.d.response; d > 0 {
+		u.c.conn.SetReadDeadline(time.Now().Add(d))
+	}
+}
+
+// grace is until when an answer may still come after the upload failed: at
+// once where the client is at fault.
+func (u *upload) grace() time.Time {
+	var op *net.OpError
+	if errors.As(u.err, &op) && op.Op == "write" {
+		return time.Now().Add(100 * time.Millisecond)
+	}
+	return time.Unix(1, 0)
+}
+
+func (u *upload) copy() error {
+	buf := buffers.Get().(*[]byte)
+	defer buffers.Put(buf)
+	sent := int64(0)
+	for {
+		n, err := u.out.Body.Read((*buf)[room : len(*buf)-2])
+		if n > 0 {
+			sent += int64(n)
+			if werr := u.write(*buf, n); werr != nil {
+				return werr
+			}
+		}
+		if err == io.EOF {
+			return u.finish(sent)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// room is left before the data for a chunk's size line.
+const room = 16
+
+// write sends n bytes of the buffer from room on, framed where that is needed.
+func (u *upload) write(buf []byte, n int) error {
+	b := buf[room : room+n]
+	if u.chunked {
+		var size [room]byte
+		s := append(strconv.AppendInt(size[:0], int64(n), 16), "\r\n"...)
+		start := room - len(s)
+		copy(buf[start:], s)
+		copy(buf[room+n:], "\r\n")
+		b = buf[start : room+n+2]
+	}
+	_, err := u.c.conn.Write(b)
+	return err
+}
+
+func (u *upload) finish(sent int64) error {
+	if !u.chunked {
+		if sent != u.out.ContentLength {
+			return io.ErrUnexpectedEOF
+		}
+		return nil
+	}
+	b := []byte("0\r\n")
+	for name, values := range u.out.Trailer {
+		if !forbiddenTrailer(name) {
+			b = appendHeader(b, http.Header{name: values})
+		}
+	}
+	_, err := u.c.conn.Write(append(b, "\r\n"...))
+	return err
+}
+
+// headerCame takes the answer's deadline away for good.
+func (u *upload) headerCame() error {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.header = true
+	return u.c.conn.SetReadDeadline(time.Time{})
+}
+
+func (u *upload) finished() bool {
+	select {
+	case <-u.done:
+		return u.err == nil
+	default:
+		return false
+	}
+}
+
+// failure is why the upload ended before its end, nil if it did not.
+func (u *upload) failure() error {
+	select {
+	case <-u.done:
+		return u.err
+	default:
+		return nil
+	}
+}
