@@ -5,11 +5,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
+
+	"github.com/haldane-project/haldane/internal/release"
 )
 
 // browser starts a headless Chromium. Tests with it run when HALDANE_E2E is
@@ -46,11 +49,17 @@ func TestScreens(t *testing.T) {
 	ctx := browser(t)
 	m := newMemory()
 	_, empty := start(t, newMemory(), nil)
-	_, srv := start(t, m, nil)
+	_, srv := start(t, m, func(o *Options) {
+		o.Rates = busy
+		o.Logs = func(context.Context, string, release.VersionID) (string, error) {
+			return strings.Repeat("10:14:59 GET /hello 200 12 ms\n", 40), nil
+		}
+	})
+	_, closed := start(t, m, func(o *Options) { o.Tokens = []Token{{Name: "ada", Role: Author, Hash: [32]byte{1}}} })
 	showcase(m)
 	for _, p := range []struct{ name, url string }{
 		{"empty", empty.URL + "/"}, {"releases", srv.URL + "/"}, {"release", srv.URL + "/releases/hello"}, {"idle", srv.URL + "/releases/search"},
-		{"run", srv.URL + "/runs/hello-3"}, {"ask", srv.URL + "/releases/hello/ask?verb=abort"}, {"audit", srv.URL + "/audit"}, {"missing", srv.URL + "/releases/nobody"},
+		{"run", srv.URL + "/runs/hello-3"}, {"ask", srv.URL + "/releases/hello/ask?verb=abort"}, {"audit", srv.URL + "/audit"}, {"logs", srv.URL + "/releases/hello/logs"}, {"login", closed.URL + "/"}, {"missing", srv.URL + "/releases/nobody"},
 	} {
 		for _, size := range []struct {
 			name   string

@@ -133,7 +133,7 @@ func evidenceRows(rep judge.Report, metrics []release.Metric, scale ratioScale) 
 			r.Strip = newStrip(m, scale, marginOf(m, metrics))
 		}
 		if m.MoreRequests != nil && *m.MoreRequests >= 1 && !r.Proven {
-			r.More = "about " + count(int64(*m.MoreRequests)) + " more requests of the new version to the proof"
+			r.More = "about " + count(int64(*m.MoreRequests)) + " requests to go"
 		}
 		out = append(out, r)
 	}

@@ -84,12 +84,22 @@ func urgency(phase string) int {
 	return 1
 }
 
+// worstOf is the metric that a reader should see first: one that failed before
+// one that is open before one that passed; then the one with most evidence
+// against it, as a part of its threshold.
 func worstOf(rep judge.Report) *worst {
 	var out *worst
 	most := 0.0
 	for _, m := range rep.Metrics {
-		if out == nil || m.LogE-m.Threshold > most {
-			most = m.LogE - m.Threshold
+		rank := part(m.LogE, m.Threshold)
+		switch {
+		case m.Verdict == judge.Fail:
+			rank += 1000
+		case m.Verdict == judge.Inconclusive && m.Required:
+			rank += 200
+		}
+		if out == nil || rank > most {
+			most = rank
 			out = &worst{Name: m.Name, Verdict: string(m.Verdict), Ratio: status.Interval(m.Ratio)}
 		}
 	}

@@ -23,9 +23,9 @@ type runView struct {
 	Report     *judge.Report
 	Evidence   []evidenceRow
 	Scale      ratioScale
-	Worse      *lineChart // evidence against the canary over time
-	Proof      *lineChart // evidence that it is within the margin
-	Traffic    *trafficChart
+	Traffic    []*trafficChart // a wide and a narrow drawing
+	Worse      []*lineChart    // evidence against the canary over time
+	Proof      []*lineChart    // evidence that it is within the margin
 	Looks      []lookRow
 	Log        []logRow
 	Combined   string
@@ -80,14 +80,14 @@ func (s *Server) viewRun(d chartData) runView {
 	v.Steps = steps(d)
 	v.Log = decisionLog(d)
 	v.Looks = lookRows(d.looks)
-	v.Traffic = newTrafficChart(d)
+	v.Traffic = []*trafficChart{newTrafficChart(d, wideTraffic), newTrafficChart(d, narrowTraffic)}
 	if d.report != nil {
 		v.Combined, v.Threshold = status.Odds(d.report.LogE), status.Odds(d.report.Threshold)
 		v.Reached = part(d.report.LogE, d.report.Threshold)
 		v.Scale = scaleOf(*d.report, d.metrics)
 		v.Evidence = evidenceRows(*d.report, d.metrics, v.Scale)
-		v.Worse = newLineChart(d, worseLines)
-		v.Proof = newLineChart(d, proofLines)
+		v.Worse = []*lineChart{newLineChart(d, worseLines, wideLines), newLineChart(d, worseLines, narrowLines)}
+		v.Proof = []*lineChart{newLineChart(d, proofLines, wideLines), newLineChart(d, proofLines, narrowLines)}
 	}
 	if off := d.run.TrafficOff; !off.IsZero() {
 		v.TrafficOff = status.Duration(off.Sub(d.run.Started))

@@ -4,9 +4,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"strings"
 	"time"
 
 	"github.com/haldane-project/haldane/internal/judge"
+	"github.com/haldane-project/haldane/internal/manifest"
 	"github.com/haldane-project/haldane/internal/release"
 	"github.com/haldane-project/haldane/internal/rollout"
 	"github.com/haldane-project/haldane/internal/store"
@@ -124,7 +126,11 @@ func live(m *memory, name string) store.Record {
 	run.Step = 1
 	history(m, name, run, 100, false)
 	looks := m.looks[run.ID]
-	doc, _ := json.Marshal(map[string]any{"metadata": map[string]any{"name": name}})
+	obj, _, err := manifest.Parse("test", []byte(strings.Replace(helloManifest, "name: hello", "name: "+name, 1)))
+	if err != nil {
+		panic(err)
+	}
+	doc, _ := manifest.Canonical(obj)
 	rec := store.Record{Name: name, UID: "u-" + name, Generation: 7, Manifest: doc, Created: now.Add(-time.Hour), Applied: run.Started, Revision: 3,
 		State: rollout.State{Stable: &v1, Run: &run, RunSeq: 7}, Look: &looks[len(looks)-1],
 		Observed: store.Observed{At: now, Fleet: []rollout.ObservedGroup{{Version: v1.ID, Ready: 2, Total: 2}, {Version: v2.ID, Ready: 1, Total: 1}},
@@ -184,5 +190,16 @@ func showcase(m *memory) {
 		Observed: store.Observed{At: now, Fleet: []rollout.ObservedGroup{{Version: v.ID, Ready: 0, Total: 2, Error: "python3 app.py: exit status 1 (ModuleNotFoundError: No module named 'flask')"}}}}
 	for i, a := range []string{"apply", "pause", "resume", "promote", "abort"} {
 		m.audit = append(m.audit, store.Audit{ID: int64(i + 1), At: now.Add(time.Duration(i-9) * time.Minute), Actor: store.Actor{Subject: "ada", From: "10.1.7.21"}, Action: a, Release: "hello", Detail: "before the sale begins"})
+	}
+}
+
+// busy is what the versions of showcase do now.
+func busy(name string) []Rate {
+	if name == "search" {
+		return nil
+	}
+	return []Rate{
+		{Version: testVersion("v1").ID, Requests: 81.4, Errors: 0.0041, Latency: 0.031, CPU: ptr(0.62), Memory: ptr(148e6)},
+		{Version: testVersion("v2").ID, Requests: 9.1, Errors: 0.0043, Latency: 0.032, CPU: ptr(0.08), Memory: ptr(151e6), Restarts: 1},
 	}
 }
