@@ -28,7 +28,7 @@ type Recorder struct {
 	stripes int // a power of two
 	series  atomic.Pointer[map[key]*series]
 	mu      sync.Mutex // guards replacing the map, and everything below
-	names   map[key]Label
+	names   map[key]named
 	sources sources
 	created map[key]time.Time // see expire
 }
@@ -45,13 +45,19 @@ type Label struct {
 	Role string // stable, canary, or empty
 }
 
+// named is a label and when it was given.
+type named struct {
+	Label
+	at time.Time
+}
+
 // New returns an empty Recorder. Run keeps its history of seconds.
 func New() *Recorder {
 	r := &Recorder{
 		boot:    newBoot(),
 		born:    time.Now(),
 		stripes: stripesFor(runtime.GOMAXPROCS(0)),
-		names:   map[key]Label{},
+		names:   map[key]named{},
 		created: map[key]time.Time{},
 	}
 	r.series.Store(&map[key]*series{})
@@ -102,12 +108,15 @@ func (r *Recorder) Tick(now time.Time) {
 func (r *Recorder) Label(rel string, v release.VersionID, l Label) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.names[key{rel, v}] = l
+	r.names[key{rel, v}] = named{l, time.Now()}
 }
 
 // Forget drops all that is known of a release that was deleted.
 func (r *Recorder) Forget(rel string) {
 	r.drop(func(k key, _ *series) bool { return k.release == rel })
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	maps.DeleteFunc(r.names, func(k key, _ named) bool { return k.release == rel })
 }
 
 // of returns the series of a key, made on first use.
@@ -133,8 +142,12 @@ func (r *Recorder) create(k key) *series {
 	return s
 }
 
-// keptIdle is how long a version without requests keeps its series.
-const keptIdle = time.Hour
+// keptIdle is how long a version without requests keeps its series, and
+// keptName how long a version without series keeps its name.
+const (
+	keptIdle = time.Hour
+	keptName = 24 * time.Hour
+)
 
 // expire drops versions that have had no request for a long time and that no
 // tap reads, so that the series of dead versions end.
@@ -149,6 +162,10 @@ func (r *Recorder) expire(now time.Time) {
 		}
 		return now.Sub(last) > keptIdle
 	})
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	known := *r.series.Load()
+	maps.DeleteFunc(r.names, func(k key, n named) bool { return known[k] == nil && now.Sub(n.at) > keptName })
 }
 
 func (r *Recorder) drop(gone func(key, *series) bool) {
@@ -161,7 +178,6 @@ func (r *Recorder) drop(gone func(key, *series) bool) {
 			next[k] = s
 			continue
 		}
-		delete(r.names, k)
 		delete(r.created, k)
 	}
 	if len(next) != len(old) {

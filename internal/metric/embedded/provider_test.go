@@ -3,6 +3,7 @@ package embedded_test
 import (
 	"context"
 	"errors"
+	"math"
 	"strings"
 	"sync"
 	"testing"
@@ -311,6 +312,19 @@ func TestQueryIsAskedForBothVersions(t *testing.T) {
 		time.Sleep(2 * time.Second)
 		if reading = read(t, r); !strings.Contains(reading.Missing, "found 3 series") {
 			t.Errorf("missing %q does not say why", reading.Missing)
+		}
+	})
+}
+
+func TestLimitNeedsTheCanarysValueOnly(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(release.Metric{Name: "queue", Kind: release.Gauge, Limit: &release.Limit{Below: true, Value: 50},
+			Source: release.Source{Prometheus: `new_queue{version="$version"}`}})
+		q := &querier{answers: map[string]float64{`new_queue{version="canary0000"}`: 5}}
+		r := w.open(t, embedded.New(w.recorder, q), nil)
+		time.Sleep(time.Second + time.Millisecond)
+		if got := values(read(t, r), 0); len(got) != 1 || got[0][1] != 5 || !math.IsNaN(got[0][0]) {
+			t.Errorf("%v, want 5 for the canary and nothing for stable", got)
 		}
 	})
 }

@@ -28,6 +28,7 @@ type sampler struct {
 	name    string // of the metric
 	queries [2]string
 	names   [2]string
+	alone   bool // the canary's value says something without stable's: there is a limit
 	cancel  context.CancelFunc
 	done    chan struct{}
 
@@ -42,7 +43,7 @@ func newSampler(q Querier, s metric.Subject, m release.Metric) (*sampler, error)
 	if err != nil {
 		return nil, err
 	}
-	out := &sampler{querier: q, name: m.Name, last: time.Now(), names: [2]string{s.Stable.Name, s.Canary.Name}}
+	out := &sampler{querier: q, name: m.Name, last: time.Now(), alone: m.Limit != nil, names: [2]string{s.Stable.Name, s.Canary.Name}}
 	for i, v := range []release.Version{s.Stable, s.Canary} {
 		out.queries[i], err = parsed.Bind(query.Vars{
 			Release: s.Release.Name, Version: string(v.ID), Role: [2]string{"stable", "canary"}[i], Window: window,
@@ -83,9 +84,13 @@ func (s *sampler) sample(ctx context.Context, now time.Time) {
 	var values [2]float64
 	var why string
 	for i := range values {
-		if values[i], why = s.value(ctx, i, now); why != "" {
+		if values[i], why = s.value(ctx, i, now); why == "" {
+			continue
+		}
+		if i == 1 || !s.alone {
 			break
 		}
+		values[i] = math.NaN()
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
