@@ -89,6 +89,7 @@ func commands() []entry {
 		{"start", newDemo},
 		{"start", newServe},
 		{"start", newValidate},
+		{"start", newToken},
 		{"act", newApply},
 		{"see", newGet},
 		{"see", newDescribe},

@@ -127,7 +127,7 @@ func (t theatre) live(ctx context.Context) error {
 	}()
 	select {
 	case s := <-show:
-		l := &live{s: sh.screen, ask: asker(ctx, s.Client, s.Release), caption: t.caption(s)}
+		l := &live{s: sh.screen, ask: asker(ctx, s.Client, s.Release), caption: t.caption(s), leave: "end the demo"}
 		p := tea.NewProgram(l, tea.WithContext(ctx), tea.WithInput(sh.in), tea.WithOutput(sh.out))
 		feeding, stop := context.WithCancel(ctx)
 		go func() { _ = feed(feeding, s.Client, s.Release, p.Send) }() // the story itself notices a daemon that ends

@@ -20,6 +20,7 @@ import (
 type live struct {
 	ask     func(rollout.Verb, string) tea.Cmd // sends an intent for a run
 	caption func() []string                    // lines above the view; nil: none
+	leave   string                             // what q does; empty: the usual
 	s       screen
 	height  int
 	scene   scene
@@ -28,6 +29,7 @@ type live struct {
 	gone    bool
 	pending *key   // waits for y or n
 	notice  string // what became of the last key
+	legend  bool   // the picture is explained
 	left    bool   // the person left
 }
 
@@ -104,6 +106,9 @@ func (l *live) press(k string) (tea.Model, tea.Cmd) {
 	case "q", "ctrl+c", "esc":
 		l.left = true
 		return l, tea.Quit
+	case "?":
+		l.legend = !l.legend
+		return l, nil
 	}
 	for _, x := range l.can() {
 		if x.key != k {
@@ -159,6 +164,9 @@ func (l *live) draw() []string {
 	if m := l.scene.metrics(l.s); len(m) > 0 {
 		out = append(append(out, ""), m...)
 	}
+	if l.legend {
+		out = append(append(out, ""), legend(l.s)...)
+	}
 	foot := l.foot()
 	if room := l.height - len(out) - len(foot) - 2; room > 0 {
 		out = append(append(out, ""), l.scene.log(l.s, room)...)
@@ -182,7 +190,7 @@ func (l *live) foot() []string {
 	for _, k := range l.can() {
 		parts = append(parts, l.s.paint(strong, k.key)+" "+k.word)
 	}
-	parts = append(parts, l.s.paint(strong, "q")+" leave (the run goes on)")
+	parts = append(parts, l.s.paint(strong, "?")+" legend", l.s.paint(strong, "q")+" "+orElse(l.leave, "leave (the run goes on)"))
 	line := "  " + strings.Join(parts, "   ")
 	switch {
 	case l.down != nil:

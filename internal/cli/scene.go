@@ -104,7 +104,7 @@ func (sc scene) split(s screen, w int) string {
 		mine = min(mine, room-1)
 	}
 	return "  traffic  " + s.paint(stable, left+strings.Repeat(s.glyph("█", "="), room-mine)) +
-		s.paint(canary, strings.Repeat(s.glyph("█", "#"), mine)+right) + seen
+		s.paint(canary, strings.Repeat(s.glyph("▒", "#"), mine)+right) + seen
 }
 
 // steps draws the plan: done, now, to come.
@@ -150,26 +150,51 @@ func percentOf(text string) float64 {
 	return min(max(x/100, 0), 1)
 }
 
-// log draws the newest events, at most n of them.
+// log draws the newest events in at most n lines; a long message takes several.
 func (sc scene) log(s screen, n int) []string {
-	if n <= 0 || len(sc.events) == 0 {
-		return nil
-	}
+	const indent = 30
 	var out []string
-	w := sc.fit(s)
-	for _, e := range sc.events[max(0, len(sc.events)-n):] {
-		reason := fmt.Sprintf("%-17s", e.Reason)
+	w := sc.fit(s) - indent
+	for i := len(sc.events) - 1; i >= 0 && len(out) < n; i-- {
+		e := sc.events[i]
+		reason := pad(clip(s.text(e.Reason), 17, s), 18)
 		if e.Warning {
 			reason = s.paint(warn, reason)
 		}
-		by := ""
+		text := s.text(e.Message)
 		if e.By != "" && e.By != "haldane" {
-			by = " (by " + s.text(e.By) + ")"
+			text += " (by " + s.text(e.By) + ")"
 		}
-		out = append(out, "  "+s.paint(faint, e.At.Local().Format(time.TimeOnly))+"  "+reason+" "+
-			clip(s.text(e.Message)+by, w-30, s))
+		var lines []string
+		for j, line := range strings.Split(lipgloss.Wrap(text, w, ""), "\n") {
+			if j == 0 {
+				line = "  " + s.paint(faint, e.At.Local().Format(time.TimeOnly)) + "  " + reason + line
+			} else {
+				line = strings.Repeat(" ", indent) + line
+			}
+			lines = append(lines, line)
+		}
+		if len(out)+len(lines) > n {
+			break
+		}
+		out = append(lines, out...)
 	}
 	return out
+}
+
+// legend explains the picture.
+func legend(s screen) []string {
+	text := []string{
+		"against  evidence that the new version is worse, as odds: at the figure on the right it is rolled back",
+		"for      evidence that it is within the margin; when the bar is full that is proven",
+		"[a, b]   interval that holds at every look at once: looking often does not make it wrong",
+		s.glyph("━●━", "=o=") + "      the same, drawn; left of 1 is better than stable, right is worse",
+		"seen     share of the requests that really went to the new version, lately",
+	}
+	for i, line := range text {
+		text[i] = "  " + s.paint(faint, line)
+	}
+	return text
 }
 
 // clip cuts a line at a number of cells.

@@ -25,9 +25,10 @@ func newServe(sh *shell) *cobra.Command {
 requests that were accepted are finished first. What is kept is in --data, and a
 restart goes on where it was, in the middle of a run, too.
 
-Off loopback it starts only with --tokens. A token file has one token a line:
+Off loopback it starts only with --tokens, a file with one token a line, as
+haldane token writes them:
 
-    NAME ROLE TOKEN        # ROLE is viewer, operator or admin`,
+    NAME ROLE SHA256       # ROLE is viewer, operator or author`,
 		Example: `  haldane serve
   haldane serve -f release.yaml              # and apply this manifest first
   haldane serve --listen 0.0.0.0:7070 --tokens /etc/haldane/tokens`,
