@@ -13,7 +13,7 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -60,9 +60,14 @@ func serveVersion() {
 		select {}
 	}
 	var served atomic.Int64
+	hit := hits(os.Getenv("HITS"))
+	http.HandleFunc("/healthz", func(http.ResponseWriter, *http.Request) {})
 	http.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		if n := served.Add(1); dieAfter > 0 && n > dieAfter {
 			os.Exit(3)
+		}
+		if r.URL.Path == "/" {
+			hit()
 		}
 		if latency > 0 {
 			time.Sleep(latency)
@@ -78,6 +83,38 @@ func serveVersion() {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
+}
+
+// hits writes the time of every request to a file, one line each.
+func hits(file string) func() {
+	if file == "" {
+		return func() {}
+	}
+	f, err := os.OpenFile(file, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	return func() { fmt.Fprintln(f, time.Now().UnixNano()) }
+}
+
+// readHits returns the times that a version wrote, oldest first.
+func readHits(t *testing.T, file string) []time.Time {
+	t.Helper()
+	data, err := os.ReadFile(file)
+	if err != nil && !os.IsNotExist(err) {
+		t.Fatal(err)
+	}
+	var out []time.Time
+	for _, line := range strings.Fields(string(data)) {
+		n, err := strconv.ParseInt(line, 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, time.Unix(0, n))
+	}
+	slices.SortFunc(out, time.Time.Compare)
+	return out
 }
 
 // serveDaemon is the daemon in a process of its own, for tests that kill it.
@@ -97,6 +134,7 @@ type daemon struct {
 	t     *testing.T
 	api   *client.Client
 	base  string
+	name  string // of the release
 	front string // where users connect
 	data  string
 	stop  func() error
@@ -118,7 +156,7 @@ func startOn(t *testing.T, data, front string) *daemon {
 			Ready: func(a string) { ready <- a },
 		})
 	}()
-	d := &daemon{t: t, front: front, data: data}
+	d := &daemon{t: t, name: "hello", front: front, data: data}
 	select {
 	case d.base = <-ready:
 	case err := <-ended:
@@ -189,14 +227,14 @@ func (d *daemon) manifest(v version, rest string) []byte {
 	}
 	return fmt.Appendf(nil, `apiVersion: haldane.dev/v1alpha1
 kind: Release
-metadata: {name: hello}
+metadata: {name: %s}
 spec:
   version: %s
   workload:
-    process: {command: [%q], env: {%s}, replicas: 2, ready: {http: /}}
+    process: {command: [%q], env: {%s}, replicas: 2, ready: {http: /healthz}}
   traffic:
     embedded: {listen: %q}
-%s`, v.name, exe, env.String(), d.front, rest)
+%s`, d.name, v.name, exe, env.String(), d.front, rest)
 }
 
 // quick is a plan that needs little: for tests of everything but statistics.
@@ -215,7 +253,7 @@ const judged = `
 
 func (d *daemon) apply(v version, rest string) {
 	d.t.Helper()
-	if _, err := d.api.Apply(context.Background(), "hello", d.manifest(v, rest), client.ApplyOptions{}); err != nil {
+	if _, err := d.api.Apply(context.Background(), d.name, d.manifest(v, rest), client.ApplyOptions{}); err != nil {
 		d.t.Fatalf("apply %s: %v", v.name, err)
 	}
 }
@@ -227,7 +265,7 @@ func (d *daemon) wait(what string, ok func(v1alpha1.Release) bool) v1alpha1.Rele
 	defer cancel()
 	var last v1alpha1.Release
 	done := fmt.Errorf("done")
-	err := d.api.Watch(ctx, "hello", func(c client.Change) error {
+	err := d.api.Watch(ctx, d.name, func(c client.Change) error {
 		if c.Release == nil {
 			return nil
 		}
@@ -286,5 +324,3 @@ func (d *daemon) load(rate float64, each func(load.Shot)) traffic {
 	d.t.Cleanup(func() { stop() })
 	return traffic{stop: stop}
 }
-
-func dataFile(d *daemon, name string) string { return filepath.Join(d.data, name) }
