@@ -137,7 +137,7 @@ func startNginx(ctx context.Context, dir string, back *server) (*server, string,
 
 const haproxyConf = `
 global
-  maxconn 25000
+  maxconn 9000
   nbthread 1
 defaults
   mode http
