@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"net"
@@ -8,6 +9,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"testing"
 	"time"
@@ -48,7 +50,7 @@ func TestScripts(t *testing.T) {
 			e.Setenv("TZ", "UTC")
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"daemon": daemon, "exits": exits},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"daemon": daemon, "exits": exits, "real": realDaemon, "until": until},
 	})
 }
 
@@ -104,6 +106,35 @@ func exits(ts *testscript.TestScript, _ bool, args []string) {
 	if got != want {
 		ts.Fatalf("exit code %d, expected %d", got, want)
 	}
+}
+
+// realDaemon prepares for a real daemon in place of the fake one: free ports in
+// $API and $LISTEN, and the latter in the manifests.
+func realDaemon(ts *testscript.TestScript, _ bool, _ []string) {
+	for _, name := range []string{"API", "LISTEN"} {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		ts.Check(err)
+		ts.Setenv(name, l.Addr().String())
+		ts.Check(l.Close())
+	}
+	ts.Setenv("HALDANE_SERVER", ts.Getenv("API"))
+	files, err := filepath.Glob(ts.MkAbs("*.yaml"))
+	ts.Check(err)
+	for _, f := range files {
+		b, err := os.ReadFile(f)
+		ts.Check(err)
+		ts.Check(os.WriteFile(f, bytes.ReplaceAll(b, []byte("LISTEN"), []byte(ts.Getenv("LISTEN"))), 0o600))
+	}
+}
+
+// until repeats a command until it succeeds, for another process to get ready.
+func until(ts *testscript.TestScript, _ bool, args []string) {
+	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		if ts.Exec(args[0], args[1:]...) == nil {
+			return
+		}
+	}
+	ts.Fatalf("%v did not succeed within 30 s", args)
 }
 
 // TestPlay serves the fake API for a look at the live view by eye:

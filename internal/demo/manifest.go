@@ -59,7 +59,7 @@ func manifestOf(v version, program, listen string) ([]byte, error) {
 			},
 			"analysis": obj{"metrics": []obj{
 				{"name": "errors", "kind": "errors", "margin": "100%"},
-				{"name": "latency", "kind": "latency", "on": "watch", "required": false},
+				{"name": "latency", "kind": "latency", "onFail": "watch", "required": false},
 			}},
 		},
 	})
