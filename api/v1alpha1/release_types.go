@@ -17,11 +17,22 @@ import (
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
+// +kubebuilder:resource:shortName=hrel,categories=all;haldane
+// +kubebuilder:printcolumn:name="Phase",type=string,JSONPath=`.status.phase`
+// +kubebuilder:printcolumn:name="Weight",type=string,JSONPath=`.status.weight`
+// +kubebuilder:printcolumn:name="Step",type=string,JSONPath=`.status.step`
+// +kubebuilder:printcolumn:name="Canary",type=string,JSONPath=`.status.canary.name`
+// +kubebuilder:printcolumn:name="Verdict",type=string,JSONPath=`.status.verdict`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:printcolumn:name="Stable",type=string,JSONPath=`.status.stable.name`,priority=1
+// +kubebuilder:printcolumn:name="Message",type=string,JSONPath=`.status.message`,priority=1
 type Release struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
-	Spec   ReleaseSpec   `json:"spec"`
+	// Spec is what the user declares.
+	Spec ReleaseSpec `json:"spec"`
+	// Status is written by Haldane only.
 	Status ReleaseStatus `json:"status,omitempty"`
 }
 
@@ -58,6 +69,8 @@ type ReleaseSpec struct {
 
 // WorkloadSpec is the template of a version: exactly one of process, endpoints
 // and deployment.
+//
+// +kubebuilder:validation:ExactlyOneOf=process;endpoints;deployment
 type WorkloadSpec struct {
 	// Process is a program on this machine that Haldane starts and supervises.
 	// +optional
@@ -116,6 +129,7 @@ type ProcessSpec struct {
 type EndpointsSpec struct {
 	// Addresses of the instances: host:port, or a URL with http, https or h2c.
 	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=256
 	Addresses []string `json:"addresses"`
 	// Ready says when an instance is ready. Default: when its port answers.
 	// +optional
@@ -135,6 +149,8 @@ type DeploymentSpec struct {
 // ProbeSpec says when an instance is ready.
 type ProbeSpec struct {
 	// HTTP is a path that answers 200 to 399 when the instance is ready.
+	// Default: none, a TCP connection is enough.
+	// +kubebuilder:validation:Pattern=`^(/.*)?$`
 	// +optional
 	HTTP string `json:"http,omitempty"`
 	// Interval between two probes; an instance that starts is asked at least
@@ -157,6 +173,7 @@ type WarmUpSpec struct {
 	// +optional
 	Requests *int32 `json:"requests,omitempty"`
 	// Path that is asked.
+	// +kubebuilder:validation:Pattern=`^/`
 	Path string `json:"path"`
 }
 
@@ -177,6 +194,8 @@ type RewriteSpec struct {
 }
 
 // TrafficSpec says what splits the requests: exactly one field.
+//
+// +kubebuilder:validation:ExactlyOneOf=embedded
 type TrafficSpec struct {
 	// Embedded is Haldane's own proxy.
 	// +optional
@@ -186,6 +205,7 @@ type TrafficSpec struct {
 // EmbeddedSpec is Haldane's own proxy.
 type EmbeddedSpec struct {
 	// Listen is the address that users connect to, such as 127.0.0.1:8080.
+	// +kubebuilder:validation:Pattern=`:\d{1,5}$`
 	Listen string `json:"listen"`
 	// TLS serves HTTPS and HTTP/2 on that address.
 	// +optional
@@ -216,6 +236,8 @@ type TLSSpec struct {
 }
 
 // StickySpec says how a user is recognised: exactly one way.
+//
+// +kubebuilder:validation:ExactlyOneOf=cookie;header;jwt;client
 type StickySpec struct {
 	// Cookie is the name of a cookie that the proxy sets. It holds a random key, never a version.
 	// +optional
@@ -236,12 +258,14 @@ type StickySpec struct {
 
 // ShieldSpec is the second try by stable.
 type ShieldSpec struct {
-	// Enabled switches it. Default: true for idempotent methods (GET, HEAD,
-	// OPTIONS, TRACE, PUT, DELETE).
+	// Enabled switches it. Default: true.
 	// +optional
 	Enabled *bool `json:"enabled,omitempty"`
 	// Methods that may be tried twice. Adding POST or PATCH is your word that
-	// doing them twice is harmless.
+	// doing them twice is harmless. Default: the idempotent ones (GET, HEAD,
+	// OPTIONS, TRACE, PUT, DELETE).
+	// +kubebuilder:validation:MaxItems=8
+	// +kubebuilder:validation:items:Enum=GET;HEAD;OPTIONS;TRACE;PUT;DELETE;POST;PATCH
 	// +optional
 	Methods []string `json:"methods,omitempty"`
 	// MaxBody is the largest request body kept for the second try, in bytes. Default: 65536.
@@ -268,7 +292,7 @@ type TimeoutsSpec struct {
 // JSONValue is any JSON value.
 //
 // +kubebuilder:pruning:PreserveUnknownFields
-// +kubebuilder:validation:Schemaless
+// +kubebuilder:validation:Type=""
 type JSONValue struct {
 	Raw []byte `json:"-"`
 }

@@ -5,6 +5,11 @@ import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 // Run is one attempt to move a release to another version, in the history.
 //
 // +kubebuilder:object:root=true
+// +kubebuilder:resource:shortName=hrun,categories=haldane
+// +kubebuilder:printcolumn:name="Release",type=string,JSONPath=`.release`
+// +kubebuilder:printcolumn:name="Phase",type=string,JSONPath=`.status.phase`
+// +kubebuilder:printcolumn:name="To",type=string,JSONPath=`.status.to`
+// +kubebuilder:printcolumn:name="Started",type=date,JSONPath=`.status.started`
 type Run struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`

@@ -7,6 +7,8 @@ import (
 
 // StrategySpec says how a new version comes to serve: exactly one of canary,
 // blueGreen, ab, rolling and shadow.
+//
+// +kubebuilder:validation:ExactlyOneOf=canary;blueGreen;ab;rolling;shadow
 type StrategySpec struct {
 	// Canary sends a growing share of the traffic to the new version.
 	// +optional
@@ -61,6 +63,7 @@ type StepSpec struct {
 	// +optional
 	Mirror *intstr.IntOrString `json:"mirror,omitempty"`
 	// Matches are requests that always go to the new version in this step.
+	// +kubebuilder:validation:MaxItems=16
 	// +optional
 	Matches []MatchSpec `json:"matches,omitempty"`
 	// Hold is the shortest time in the step. Default: 0s, as soon as the evidence allows.
@@ -84,6 +87,7 @@ type StepSpec struct {
 	// +optional
 	Looseness *int32 `json:"looseness,omitempty"`
 	// Gates that must say yes before the step is left.
+	// +kubebuilder:validation:MaxItems=16
 	// +optional
 	Gates []GateSpec `json:"gates,omitempty"`
 	// Capacity is the share of the instances that the new version runs in this
@@ -101,6 +105,7 @@ type BlueGreenSpec struct {
 	// +optional
 	Preview *MatchSpec `json:"preview,omitempty"`
 	// Gates that must say yes before the switch.
+	// +kubebuilder:validation:MaxItems=16
 	// +optional
 	Gates []GateSpec `json:"gates,omitempty"`
 	// Hold is the shortest time before the switch. Default: 0s.
@@ -116,6 +121,7 @@ type BlueGreenSpec struct {
 // ABSpec keeps two versions side by side.
 type ABSpec struct {
 	// Matches are users who get the new version.
+	// +kubebuilder:validation:MaxItems=16
 	// +optional
 	Matches []MatchSpec `json:"matches,omitempty"`
 	// Share of all users who get the new version. Default: 50, or 0 where there
@@ -156,11 +162,14 @@ type ShadowSpec struct {
 	// +optional
 	Require string `json:"require,omitempty"`
 	// Gates that must say yes before the switch. Default: one for a person.
+	// +kubebuilder:validation:MaxItems=16
 	// +optional
 	Gates []GateSpec `json:"gates,omitempty"`
 }
 
 // MatchSpec selects requests: all of its conditions must hold.
+//
+// +kubebuilder:validation:AtLeastOneOf=headers;cookie;path
 type MatchSpec struct {
 	// Headers that must match.
 	// +kubebuilder:validation:MaxItems=16
@@ -175,6 +184,8 @@ type MatchSpec struct {
 }
 
 // HeaderMatchSpec compares one value: exactly one of exact, prefix and regexp.
+//
+// +kubebuilder:validation:ExactlyOneOf=exact;prefix;regexp
 type HeaderMatchSpec struct {
 	// Name of the header or cookie.
 	Name string `json:"name"`
@@ -190,6 +201,8 @@ type HeaderMatchSpec struct {
 }
 
 // GateSpec is something that must say yes: exactly one of person, webhook and window.
+//
+// +kubebuilder:validation:ExactlyOneOf=person;webhook;window
 type GateSpec struct {
 	// Name of the gate; unique in its step. Default: its kind.
 	// +optional
@@ -208,6 +221,7 @@ type GateSpec struct {
 // WebhookSpec is an HTTP endpoint.
 type WebhookSpec struct {
 	// URL that is asked.
+	// +kubebuilder:validation:Pattern=`^https?://[^@]+$`
 	URL string `json:"url"`
 	// Timeout of one try. Default: 10s.
 	// +optional
@@ -220,8 +234,10 @@ type WindowSpec struct {
 	// +optional
 	Days []string `json:"days,omitempty"`
 	// From is a time of day, such as "09:00".
+	// +kubebuilder:validation:Pattern=`^([01]\d|2[0-3]):[0-5]\d$`
 	From string `json:"from"`
-	// To is a time of day after From.
+	// To is a time of day after From; "24:00" is the end of the day.
+	// +kubebuilder:validation:Pattern=`^(([01]\d|2[0-3]):[0-5]\d|24:00)$`
 	To string `json:"to"`
 	// Zone is an IANA time zone. Default: UTC.
 	// +optional
@@ -256,7 +272,8 @@ type AnalysisSpec struct {
 // MetricSpec is one thing that is measured.
 type MetricSpec struct {
 	// Name of the metric, unique in the release.
-	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`
 	Name string `json:"name"`
 	// Kind: errors (share of failed requests), latency (time to the end of the
 	// answer), amount (any positive amount), proportion (any other share of bad
@@ -271,9 +288,11 @@ type MetricSpec struct {
 	// errors and proportions an absolute share with a plus sign ("+0.1%"). Both
 	// may be given: "50% or +0.1%", which only what is worse than both exceeds.
 	// Default: "50% or +0.1%" for errors and proportions, "20%" for others.
+	// +kubebuilder:validation:Pattern=`^\s*\+?\s*\d{1,4}(\.\d{1,6})?\s?%(\s+or\s+\+?\s*\d{1,4}(\.\d{1,6})?\s?%)?\s*$`
 	// +optional
 	Margin string `json:"margin,omitempty"`
 	// Limit is an absolute bound: "< 50", "<= 1%", "< 300ms", "< 2GiB". Default: none.
+	// +kubebuilder:validation:Pattern=`^\s*(<=|>=|<|>)\s*-?\d+(\.\d+)?([eE][-+]?\d{1,2})?\s*[A-Za-zµ%]*\s*$`
 	// +optional
 	Limit string `json:"limit,omitempty"`
 	// Quantile that the margin of a latency or an amount is for. Default: "99%".
@@ -296,6 +315,8 @@ type MetricSpec struct {
 }
 
 // SourceSpec says where values come from: exactly one field.
+//
+// +kubebuilder:validation:ExactlyOneOf=prometheus;process
 type SourceSpec struct {
 	// Prometheus is a query; $version, $release and $role stand for the version asked about.
 	// +optional

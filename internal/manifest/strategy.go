@@ -130,15 +130,15 @@ func (c *checker) step(path string, s v1alpha1.StepSpec, last bool, minRequests 
 	}
 	before := len(c.problems)
 	step := release.Step{
-		Name:        s.Name,
-		Weight:      c.weight(path+".weight", s.Weight),
-		Mirror:      c.share(path+".mirror", s.Mirror, 0),
-		Matches:     c.matches(path+".matches", s.Matches),
-		Hold:        c.duration(path+".hold", s.Hold, 0, true),
-		Require:     c.require(path, s.Require, require),
-		Looseness:   float64(count(c, path+".looseness", s.Looseness, defaultLooseness, 1, 10)),
-		Gates:       c.gates(path+".gates", s.Gates),
-		Deadline:    c.duration(path+".deadline", s.Deadline, deadline, true),
+		Name:      s.Name,
+		Weight:    c.weight(path+".weight", s.Weight),
+		Mirror:    c.share(path+".mirror", s.Mirror, 0),
+		Matches:   c.matches(path+".matches", s.Matches),
+		Hold:      c.duration(path+".hold", s.Hold, 0, true),
+		Require:   c.require(path, s.Require, require),
+		Looseness: float64(count(c, path+".looseness", s.Looseness, defaultLooseness, 1, 10)),
+		Gates:     c.gates(path+".gates", s.Gates),
+		Deadline:  c.duration(path+".deadline", s.Deadline, deadline, true),
 	}
 	if step.Require == release.None {
 		minRequests = 0
