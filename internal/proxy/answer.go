@@ -140,6 +140,8 @@ func (x *exchange) copyTrailer(a *attempt) {
 		status = a.res.Header.Get("Grpc-Status")
 	}
 	switch {
+	case x.r.Context().Err() != nil: // what a version says to a call that was cancelled is no sign of its health
+		x.hungUp(a)
 	case status == "":
 		settle(&a.obs, causeBad)
 	case failedGRPC(status):
