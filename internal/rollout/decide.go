@@ -17,7 +17,6 @@ import (
 // the plan, one file per phase.
 func Decide(in Input) Decision {
 	d := &decider{in: in, now: in.Now, state: cloneState(in.State)}
-	d.settleLeaving()
 	if in.Deleted {
 		d.refuseAll("the release is being deleted")
 		return d.deleting()
@@ -51,7 +50,9 @@ func (d *decider) run() *Run { return d.state.Run }
 // active reports whether a run is under way.
 func (d *decider) active() bool { return d.run() != nil && !d.run().Phase.Ended() }
 
+// phase lets the run's phase look at what was observed; true: look again.
 func (d *decider) phase() bool {
+	d.settleLeaving()
 	if !d.active() {
 		return d.idle()
 	}
@@ -109,7 +110,7 @@ func (d *decider) step() release.Step {
 // needs none, or that began in this call, has none.
 func (d *decider) evidence() Evidence {
 	if was := d.in.State.Run; d.run().Extra || was == nil || was.ID != d.run().ID {
-		return Evidence{Missing: "the run has only begun"}
+		return Evidence{}
 	}
 	return d.in.Evidence
 }

@@ -28,6 +28,7 @@ func (d *decider) deleting() Decision {
 		d.run().Cause = CausePerson
 	}
 	d.state.Stable = nil
+	d.settleLeaving()
 	out := d.decision()
 	out.Split = release.Split{}
 	out.Gone = d.nothingLeft()

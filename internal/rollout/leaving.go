@@ -17,7 +17,6 @@ func (d *decider) leave(v release.Version, replicas int) {
 	d.stay(v.ID)
 	if replicas > 0 {
 		d.state.Leaving = append(d.state.Leaving, Leaving{Version: v, Replicas: replicas})
-		d.settleLeaving()
 	}
 }
 

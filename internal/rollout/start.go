@@ -29,7 +29,7 @@ func (d *decider) idle() bool {
 // the spec still wants it.
 func (d *decider) kept() *release.Version {
 	r := d.run()
-	if d.state.Stable != nil || r == nil || r.Phase != RolledBack || r.Cause != CauseNotReady || r.To.ID != d.in.Release.Version.ID {
+	if d.state.Stable != nil || r == nil || r.From != nil || r.Phase != RolledBack || r.Cause != CauseNotReady || r.To.ID != d.in.Release.Version.ID {
 		return nil
 	}
 	return &r.To

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/haldane-project/haldane/internal/judge"
 	"github.com/haldane-project/haldane/internal/release"
 	"github.com/haldane-project/haldane/internal/rollout"
@@ -38,12 +40,11 @@ type trial struct {
 	in       rollout.Input
 	d        rollout.Decision
 	alive    bool
-	acted    int               // writes of this pass so far
-	want     []rollout.Group   // the last that the runtime was told
-	taken    map[string]bool   // runs whose traffic was taken off for good
-	vouched  map[string]bool   // runs that a person promoted since the last rise
-	answered map[int64]int     // how often each intent was answered
-	known    map[string]string // of a run: version
+	acted    int             // writes of this pass so far
+	want     []rollout.Group // the last that the runtime was told
+	taken    map[string]bool // runs whose traffic was taken off for good
+	vouched  map[string]bool // run/step that a person promoted past
+	answered map[int64]int   // how often each intent was answered
 }
 
 func newTrial(seed uint64, f decide) *trial {
@@ -65,11 +66,12 @@ func (t *trial) run() {
 		t.step()
 	}
 	t.w.Calm()
-	for quiet, i := 0, 0; quiet < 5 && i < 200; i++ {
+	quiet := t.w.Elapsed()
+	for i := 0; t.w.Elapsed()-quiet < 2*time.Minute && i < 400; i++ {
 		before := t.state
 		t.step()
-		if quiet++; t.moving() || !reflect.DeepEqual(before, t.state) {
-			quiet = 0
+		if t.moving() || !reflect.DeepEqual(before, t.state) {
+			quiet = t.w.Elapsed()
 		}
 	}
 	t.atRest()
@@ -249,7 +251,7 @@ func (t *trial) checkRise() {
 	was, is := t.in.State.Run, t.d.State.Run
 	for _, e := range t.d.Events {
 		if e.Reason == "Approved" && e.By != "" && is != nil {
-			t.vouched[is.ID] = true
+			t.vouched[fmt.Sprint(is.ID, t.stepBefore())] = true
 		}
 	}
 	if was == nil || is == nil || was.ID != is.ID || was.Phase != rollout.Progressing || is.Phase != rollout.Progressing || is.Step <= was.Step {
@@ -262,8 +264,7 @@ func (t *trial) checkRise() {
 	if was.Paused != nil && t.in.Intents == nil {
 		t.breaks(9, "the share rose in a pause")
 	}
-	if t.vouched[is.ID] {
-		t.vouched[is.ID] = is.SkipAll
+	if t.vouched[fmt.Sprint(is.ID, was.Step)] || is.SkipAll {
 		return
 	}
 	if from.Weight == 0 && from.Require == release.None || was.Extra {
@@ -280,6 +281,13 @@ func (t *trial) checkRise() {
 	case from.Require == release.Proven && e.Report.Verdict != judge.Pass:
 		t.breaks(5, "step %d asks for proof and was left on %s", was.Step, e.Report.Verdict)
 	}
+}
+
+func (t *trial) stepBefore() int {
+	if r := t.in.State.Run; r != nil {
+		return r.Step
+	}
+	return 0
 }
 
 func (t *trial) checkIntents() {
@@ -325,7 +333,7 @@ func (t *trial) checkAgain() {
 	}
 	d := t.decide(in)
 	if len(d.Events)+len(d.Consumed) > 0 || !reflect.DeepEqual(d.State, t.d.State) || !reflect.DeepEqual(d.Split, t.d.Split) || !reflect.DeepEqual(d.Fleet, t.d.Fleet) {
-		t.breaks(6, "deciding again changed something: %v", d.Events)
+		t.breaks(6, "deciding again changed something: %s", cmp.Diff(t.d, d))
 	}
 }
 

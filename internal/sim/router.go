@@ -3,6 +3,7 @@ package sim
 import (
 	"context"
 	"errors"
+	"reflect"
 	"slices"
 	"time"
 
@@ -37,6 +38,14 @@ type told struct {
 	split release.Split
 }
 
+// last is what the node was told last.
+func (n *node) last() release.Split {
+	if k := len(n.queue); k > 0 {
+		return n.queue[k-1].split
+	}
+	return n.split
+}
+
 func newRouter(w *World) *Router {
 	return &Router{w: w, nodes: make([]node, max(1, w.Faults.Nodes)), inFlight: map[release.VersionID]int64{}}
 }
@@ -57,6 +66,9 @@ func (r *Router) tell(s release.Split) error {
 	}
 	for i := range r.nodes {
 		n := &r.nodes[i]
+		if reflect.DeepEqual(n.last(), s) {
+			continue // it was told so already
+		}
 		if len(n.queue) == 0 && !w.chance(w.Faults.RouterLate) {
 			n.split = s
 			continue
