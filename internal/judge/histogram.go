@@ -16,7 +16,9 @@ type histogram struct {
 	bar      float64
 
 	learned
-	bounds         []float64
+	clumps
+	gain, applied []float64 // of the open second, by component: earned, and counted in logR
+	bounds        []float64
 	canary, stable tally // totals, for people
 
 	odds, logOdds, norm []float64
@@ -45,10 +47,12 @@ func newHistogram(m Metric, p Policy, h History) *histogram {
 			g.margins = append(g.margins, quantileProof{})
 		}
 	}
+	g.clumps, g.gain, g.applied = newClumps(), make([]float64, len(shapes)), make([]float64, len(shapes))
 	g.learn(h.Bins)
 	g.settle()
 	if g.refresh(0) {
 		g.build()
+		g.clumps.learn(&g.base, h.Seconds)
 	}
 	return g
 }
@@ -103,6 +107,10 @@ func sum(bins []BinCount) float64 {
 }
 
 func (g *histogram) update(b *Batch) {
+	if g.tick(b.At) {
+		clear(g.gain)
+		clear(g.applied)
+	}
 	g.restart(b.At)
 	w := b.Share
 	if w == 0 {
@@ -113,18 +121,35 @@ func (g *histogram) update(b *Batch) {
 	}
 	if w > 0 && w < 1 && g.baseN > 0 {
 		g.bet(w, b)
+		g.apply()
 		g.prove(w, b)
 	}
 	g.settle()
+	g.clumps.add(0, b.Canary.Bins)
+	g.clumps.add(1, b.Stable.Bins)
 	g.canary.add(b.Canary.Bins)
 	g.stable.add(b.Stable.Bins)
 	g.learn(b.Stable.Bins)
 	if g.refresh(b.At) {
 		g.build()
+		g.level(&g.base)
 	}
 }
 
-// bet multiplies every component by its factor for each value.
+// apply counts the gain of the open second in the components, as far as it may
+// count (clumps).
+func (g *histogram) apply() {
+	for k, gain := range g.gain {
+		gain /= g.effect
+		if g.capped() {
+			gain = min(gain, secondCap)
+		}
+		g.logR[k] += gain - g.applied[k]
+		g.applied[k] = gain
+	}
+}
+
+// bet adds every component's log factor for each value to the open second.
 func (g *histogram) bet(w float64, b *Batch) {
 	table := b.Share > 0
 	if table && g.share != w {
@@ -135,8 +160,8 @@ func (g *histogram) bet(w float64, b *Batch) {
 	}
 	for _, c := range b.Canary.Bins {
 		row := max(0, int(c.Bin)-g.tolerate) * len(shapes)
-		for k := range g.logR {
-			g.logR[k] += float64(c.Count) * g.logOdds[row+k]
+		for k := range g.gain {
+			g.gain[k] += float64(c.Count) * g.logOdds[row+k]
 		}
 		g.normalise(w, table, row, float64(c.Count))
 	}
@@ -147,13 +172,13 @@ func (g *histogram) bet(w float64, b *Batch) {
 
 func (g *histogram) normalise(w float64, table bool, row int, n float64) {
 	if table {
-		for k := range g.logR {
-			g.logR[k] -= n * g.norm[row+k]
+		for k := range g.gain {
+			g.gain[k] -= n * g.norm[row+k]
 		}
 		return
 	}
-	for k := range g.logR {
-		g.logR[k] -= n * math.Log1p(w*(g.odds[row+k]-1))
+	for k := range g.gain {
+		g.gain[k] -= n * math.Log1p(w*(g.odds[row+k]-1))
 	}
 }
 

@@ -119,6 +119,9 @@ type BinCount struct {
 type History struct {
 	N, Bad  int64
 	Bins    []BinCount
+	// Seconds are the Bins of each of its last seconds, oldest first, at most the
+	// last 64: how far values come in clumps (latency, amount). None: not known.
+	Seconds [][]BinCount
 	Values  []float64 // gauge samples, oldest first
 	Classes []int64   // category
 }

@@ -70,13 +70,16 @@ func (l *learned) load(d *decoder) {
 func bucketBins(k Kind, bounds []float64, i int) (first, last int) {
 	first, last = 0, scaleBins-1
 	if i > 0 {
-		first = int(BinOf(k, bounds[i-1])) + 1
+		first = int(binUnder(k, bounds[i-1])) + 1
 	}
 	if i < len(bounds) {
-		last = int(BinOf(k, bounds[i]))
+		last = int(binUnder(k, bounds[i]))
 	}
 	return min(first, last), last
 }
+
+// binUnder is the bin that ends at a bucket's upper bound.
+func binUnder(k Kind, bound float64) int32 { return BinOf(k, max(0, bound)*(1-1e-9)) }
 
 // spreadBuckets spreads what was counted by bucket evenly over its bins; the
 // open one over as many bins as the one before.

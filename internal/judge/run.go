@@ -110,6 +110,12 @@ func (h *History) check(m Metric) error {
 	if err := checkClasses(h.Classes); err != nil {
 		return err
 	}
+	for i, bins := range h.Seconds {
+		s := Side{Bins: bins}
+		if err := s.check(fmt.Sprintf("second %d of the history of %s", i, m.Name)); err != nil {
+			return err
+		}
+	}
 	for i, v := range h.Values {
 		if math.IsNaN(v) || math.IsInf(v, 0) {
 			return fmt.Errorf("judge: metric %q: history value %d is %v, expected a number", m.Name, i, v)

@@ -170,3 +170,5 @@ func TestUpdateAllocatesNothing(t *testing.T) {
 		}
 	}
 }
+
+func nan() float64 { return math.NaN() }

@@ -9,7 +9,7 @@ import (
 )
 
 // snapshotVersion is the first byte of a snapshot.
-const snapshotVersion = 1
+const snapshotVersion = 2
 
 // Snapshot returns the state of the run, to be saved with the cursor of its
 // evidence. Restore continues from it bit for bit.
@@ -346,6 +346,7 @@ func (t *tally) load(d *decoder) int64 {
 func (g *histogram) save(out []byte) []byte {
 	out = g.bets.save(out)
 	out = g.learned.save(out)
+	out = appendFloats(appendFloats(g.clumps.save(out), g.gain), g.applied)
 	for i := range g.margins {
 		out = appendFloats(out, g.margins[i].logE[:])
 		out = appendBool(out, g.proven[i])
@@ -356,6 +357,9 @@ func (g *histogram) save(out []byte) []byte {
 func (g *histogram) load(d *decoder) {
 	g.bets.load(d)
 	g.learned.load(d)
+	g.clumps.load(d)
+	d.floats(g.gain)
+	d.floats(g.applied)
 	for i := range g.margins {
 		d.floats(g.margins[i].logE[:])
 		g.proven[i] = d.bool()

@@ -1,0 +1,225 @@
+package judge
+
+import "math"
+
+// clumps measures how far values come in clumps rather than one by one: a
+// process that stalls delays every request inside it, so that a hundred slow
+// answers may be one event. It keeps the last seconds of both versions and
+// returns the design effect (Kish 1965): the variance of the number of values
+// above a quantile from one window to the next, divided by what independent
+// values would have. Successive differences (von Neumann 1941) keep drift that
+// is slower than a window out of it, and a steady difference between the
+// versions too.
+//
+// The bets use it in two ways, both valid whatever it says, since it is known
+// before the second that it is used for: every log factor is multiplied by
+// 1/effect (a factor with mean at most 1 keeps that when raised to a power
+// below 1, by Jensen; and m values that are one event then count as one), and
+// no component gains more than secondCap from one second (a smaller payoff of
+// the same bet).
+type clumps struct {
+	limits [clumpLevels]int // bins; -1: not known yet
+	open   float64          // the second that is open
+	now    clumpSecond
+	ring   [clumpSeconds]clumpSecond
+	next   int
+	filled int
+	effect float64
+}
+
+// clumpSecond is what one second held: all values of each version, and those
+// above each level.
+type clumpSecond struct {
+	n     [2]int64
+	above [2][clumpLevels]int64
+}
+
+const (
+	clumpSeconds = 64
+	clumpLevels  = 3
+	// clumpKnown is how many seconds must have been seen before a second is
+	// trusted to hold more than one event.
+	clumpKnown = 10
+	// clumpDoubt is the normal quantile above which an effect is no accident.
+	clumpDoubt = 3.1
+)
+
+// secondCap bounds in nats what a second can add where values come in clumps,
+// or where it is not known whether they do.
+var secondCap = math.Log(10)
+
+var clumpQuantiles = [clumpLevels]float64{0.5, 0.9, 0.99}
+
+func newClumps() clumps {
+	c := clumps{effect: 1}
+	for i := range c.limits {
+		c.limits[i] = -1
+	}
+	return c
+}
+
+// learn takes stable's seconds before the run, oldest first.
+func (c *clumps) learn(base *tally, seconds [][]BinCount) {
+	c.level(base)
+	for _, s := range seconds {
+		c.add(1, s)
+		c.push()
+	}
+	c.measure()
+}
+
+// level sets the levels once there is a distribution to take them from.
+func (c *clumps) level(base *tally) {
+	if c.limits[0] >= 0 || base.total() < 200 {
+		return
+	}
+	for i, q := range clumpQuantiles {
+		c.limits[i] = base.quantileBin(q)
+	}
+}
+
+// add counts values of the canary (0) or stable (1) into the open second.
+func (c *clumps) add(side int, bins []BinCount) {
+	for _, b := range bins {
+		c.now.n[side] += b.Count
+		for i, at := range c.limits {
+			if int(b.Bin) > at {
+				c.now.above[side][i] += b.Count
+			}
+		}
+	}
+}
+
+// tick closes the open second when now is another one; it reports whether it did.
+func (c *clumps) tick(now float64) bool {
+	if s := math.Floor(now); s != c.open {
+		c.open = s
+		if c.limits[0] >= 0 {
+			c.push()
+			c.measure()
+		}
+		c.now = clumpSecond{}
+		return true
+	}
+	return false
+}
+
+func (c *clumps) push() {
+	c.ring[c.next] = c.now
+	c.next = (c.next + 1) % clumpSeconds
+	c.filled = min(c.filled+1, clumpSeconds)
+	c.now = clumpSecond{}
+}
+
+// known reports whether enough seconds were seen to trust the effect.
+func (c *clumps) known() bool { return c.filled >= clumpKnown }
+
+// capped reports whether a second may hold one event only.
+func (c *clumps) capped() bool { return !c.known() || c.effect > 1 }
+
+// measure takes the largest effect over versions, levels and windows.
+func (c *clumps) measure() {
+	c.effect = 1
+	for side := range 2 {
+		for level := range clumpLevels {
+			for _, width := range [2]int{1, 4} {
+				c.effect = max(c.effect, c.effectOf(side, level, width))
+			}
+		}
+	}
+}
+
+// effectOf is the mean squared difference between neighbouring windows over
+// its expectation for independent values; 1 where it may be an accident.
+func (c *clumps) effectOf(side, level, width int) float64 {
+	n, e := 0.0, 0.0
+	for i := range c.filled {
+		n += float64(c.ring[i].n[side])
+		e += float64(c.ring[i].above[side][level])
+	}
+	p := e / n
+	if !(n > 0) || e < 10 || p >= 1 {
+		return 1
+	}
+	sum, pairs := 0.0, 0.0
+	var n0, e0 float64
+	for i := 0; i+width <= c.filled; i += width {
+		n1, e1 := c.window(i, width, side, level)
+		if n1 == 0 {
+			continue
+		}
+		if n0 > 0 {
+			d := e1/n1 - e0/n0
+			sum += d * d / (p * (1 - p) * (1/n1 + 1/n0))
+			pairs++
+		}
+		n0, e0 = n1, e1
+	}
+	if pairs < 4 {
+		return 1
+	}
+	// Neighbouring differences share a window: their mean square has variance
+	// 3/pairs rather than 2/pairs.
+	if effect := sum / pairs; effect > 1+clumpDoubt*math.Sqrt(3/pairs) {
+		return effect
+	}
+	return 1
+}
+
+// window sums width seconds from the i-th oldest on.
+func (c *clumps) window(i, width, side, level int) (n, e float64) {
+	for j := range width {
+		s := &c.ring[(c.next+clumpSeconds-c.filled+i+j)%clumpSeconds]
+		n += float64(s.n[side])
+		e += float64(s.above[side][level])
+	}
+	return n, e
+}
+
+func (c *clumps) save(out []byte) []byte {
+	head := []float64{c.open, float64(c.next), float64(c.filled), c.effect}
+	for _, at := range c.limits {
+		head = append(head, float64(at))
+	}
+	out = appendFloats(out, head)
+	out = c.now.save(out)
+	for i := range c.filled {
+		out = c.ring[i].save(out) // before the ring is full its oldest second is its first
+	}
+	return out
+}
+
+func (c *clumps) load(d *decoder) {
+	c.open, c.next, c.filled, c.effect = d.float(), int(d.float()), int(d.float()), d.float()
+	for i := range c.limits {
+		c.limits[i] = int(d.float())
+	}
+	if c.next < 0 || c.next >= clumpSeconds || c.filled < 0 || c.filled > clumpSeconds || !(c.effect >= 1) {
+		d.fail("the clumps of a histogram")
+		*c = newClumps()
+		return
+	}
+	c.now.load(d)
+	for i := range c.filled {
+		c.ring[i].load(d)
+	}
+}
+
+func (s *clumpSecond) save(out []byte) []byte {
+	for side := range 2 {
+		out = appendCount(out, s.n[side])
+		for _, a := range s.above[side] {
+			out = appendCount(out, a)
+		}
+	}
+	return out
+}
+
+func (s *clumpSecond) load(d *decoder) {
+	for side := range 2 {
+		s.n[side] = d.count()
+		for i := range s.above[side] {
+			s.above[side][i] = d.count()
+		}
+	}
+}
