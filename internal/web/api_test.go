@@ -50,8 +50,8 @@ func TestAPIThroughItsClient(t *testing.T) {
 		t.Fatalf("List of nothing = %v, %v", got, err)
 	}
 	dry, err := c.Apply(ctx, "hello", []byte(helloManifest), client.ApplyOptions{DryRun: true})
-	if err != nil || !dry.Created || !dry.Changed || m.writes != 0 {
-		t.Fatalf("dry run = %+v, %v, %d writes", dry, err, m.writes)
+	if err != nil || !dry.Created || !dry.Changed || m.written() != 0 {
+		t.Fatalf("dry run = %+v, %v, %d writes", dry, err, m.written())
 	}
 	a, err := c.Apply(ctx, "hello", []byte(helloManifest), client.ApplyOptions{File: "/srv/release.yaml"})
 	if err != nil || !a.Created || a.Release.Name != "hello" || a.Release.Generation != 1 {

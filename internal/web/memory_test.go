@@ -93,6 +93,12 @@ func (m *memory) changed(name string) {
 	}
 }
 
+func (m *memory) written() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.writes
+}
+
 func (m *memory) set(r store.Record) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

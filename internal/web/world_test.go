@@ -121,6 +121,8 @@ func newRun(name string, seq int, from, to release.Version, started time.Time) r
 
 // live puts a release into the store that is in the second step of a run.
 func live(m *memory, name string) store.Record {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	v1, v2 := testVersion("v1"), testVersion("v2")
 	run := newRun(name, 7, v1, v2, now.Add(-100*time.Second))
 	run.Step = 1
@@ -153,6 +155,8 @@ func live(m *memory, name string) store.Record {
 
 // idle puts a release at rest into the store.
 func idle(m *memory, name string) store.Record {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	v := testVersion("v3")
 	run := rollout.Run{ID: name + "-1", To: v, Phase: rollout.Promoted, Started: now.Add(-3 * time.Hour), Ended: now.Add(-2 * time.Hour)}
 	rec := store.Record{Name: name, UID: "u-" + name, Generation: 1, Manifest: json.RawMessage(`{"metadata":{"name":"` + name + `"}}`), Created: now.Add(-4 * time.Hour),
