@@ -16,9 +16,9 @@ type histogram struct {
 	bar      float64
 
 	learned
-	clumps
-	gain, applied []float64 // of the open second, by component: earned, and counted in logR
-	bounds        []float64
+	clump          clumps
+	gain, applied  []float64 // of the open second, by component: earned, and counted in logR
+	bounds         []float64
 	canary, stable tally // totals, for people
 
 	odds, logOdds, norm []float64
@@ -47,12 +47,12 @@ func newHistogram(m Metric, p Policy, h History) *histogram {
 			g.margins = append(g.margins, quantileProof{})
 		}
 	}
-	g.clumps, g.gain, g.applied = newClumps(), make([]float64, len(shapes)), make([]float64, len(shapes))
+	g.clump, g.gain, g.applied = newClumps(), make([]float64, len(shapes)), make([]float64, len(shapes))
 	g.learn(h.Bins)
 	g.settle()
 	if g.refresh(0) {
 		g.build()
-		g.clumps.learn(&g.base, h.Seconds)
+		g.clump.learn(&g.base, h.Seconds)
 	}
 	return g
 }
@@ -107,7 +107,7 @@ func sum(bins []BinCount) float64 {
 }
 
 func (g *histogram) update(b *Batch) {
-	if g.tick(b.At) {
+	if g.clump.tick(b.At) {
 		clear(g.gain)
 		clear(g.applied)
 	}
@@ -125,14 +125,14 @@ func (g *histogram) update(b *Batch) {
 		g.prove(w, b)
 	}
 	g.settle()
-	g.clumps.add(0, b.Canary.Bins)
-	g.clumps.add(1, b.Stable.Bins)
+	g.clump.add(0, b.Canary.Bins)
+	g.clump.add(1, b.Stable.Bins)
 	g.canary.add(b.Canary.Bins)
 	g.stable.add(b.Stable.Bins)
 	g.learn(b.Stable.Bins)
 	if g.refresh(b.At) {
 		g.build()
-		g.level(&g.base)
+		g.clump.level(&g.base)
 	}
 }
 
@@ -140,8 +140,8 @@ func (g *histogram) update(b *Batch) {
 // count (clumps).
 func (g *histogram) apply() {
 	for k, gain := range g.gain {
-		gain /= g.effect
-		if g.capped() {
+		gain /= g.clump.effect
+		if g.clump.capped() {
 			gain = min(gain, secondCap)
 		}
 		g.logR[k] += gain - g.applied[k]

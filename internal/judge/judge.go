@@ -117,8 +117,8 @@ type BinCount struct {
 // History is what stable did before the run, the learner's start. The zero
 // value is no history: valid, but slower.
 type History struct {
-	N, Bad  int64
-	Bins    []BinCount
+	N, Bad int64
+	Bins   []BinCount
 	// Seconds are the Bins of each of its last seconds, oldest first, at most the
 	// last 64: how far values come in clumps (latency, amount). None: not known.
 	Seconds [][]BinCount

@@ -198,3 +198,11 @@ func (r *Run) threshold(m Metric) float64 {
 	}
 	return r.bar() - math.Log(m.Share)
 }
+
+// Failed reports whether the evidence has failed the run, for good. It is
+// cheaper than a report.
+func (r *Run) Failed() bool { return r.failed }
+
+// Proven reports whether every required metric is proven to be within its
+// margin at entry step of the policy's Looseness. It is cheaper than a report.
+func (r *Run) Proven(step int) bool { return r.verdict(step) == Pass }

@@ -346,7 +346,7 @@ func (t *tally) load(d *decoder) int64 {
 func (g *histogram) save(out []byte) []byte {
 	out = g.bets.save(out)
 	out = g.learned.save(out)
-	out = appendFloats(appendFloats(g.clumps.save(out), g.gain), g.applied)
+	out = appendFloats(appendFloats(g.clump.save(out), g.gain), g.applied)
 	for i := range g.margins {
 		out = appendFloats(out, g.margins[i].logE[:])
 		out = appendBool(out, g.proven[i])
@@ -357,7 +357,7 @@ func (g *histogram) save(out []byte) []byte {
 func (g *histogram) load(d *decoder) {
 	g.bets.load(d)
 	g.learned.load(d)
-	g.clumps.load(d)
+	g.clump.load(d)
 	d.floats(g.gain)
 	d.floats(g.applied)
 	for i := range g.margins {
