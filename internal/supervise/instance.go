@@ -160,10 +160,13 @@ func (i *Instance) live() (time.Duration, error) {
 	}
 	address := fmt.Sprintf("127.0.0.1:%d", port)
 	i.set(func(st *Status) { st.Address, st.URL, st.Pid = address, i.program.url(address), p.pid })
-	i.s.opts.Logger.Debug("an instance was started", "program", i.program.String(), "pid", p.pid, "address", address)
+	i.s.opts.Logger.Info("an instance was started", "program", i.program.String(), "pid", p.pid, "address", address)
 	up, why := i.attend(p, address)
 	state := p.end()
 	i.settle(state)
+	if i.stopped() {
+		i.s.opts.Logger.Info("an instance was stopped", "program", i.program.String(), "pid", p.pid, "end", state.String())
+	}
 	return up, i.explain(why, state, up, i.log.since(from, errorLines))
 }
 
@@ -188,10 +191,11 @@ func (i *Instance) attend(p *process, address string) (up time.Duration, why err
 	defer func() { cancel(); <-watched }()
 	deadline := time.NewTimer(i.program.Ready.Deadline)
 	defer deadline.Stop()
+	patience := time.NewTimer(i.s.opts.Patience)
+	defer patience.Stop()
 
 	var ready time.Time
 	var last error
-	earlier := i.Status().Error // why the process before this one ended says more than "not ready yet"
 	for {
 		select {
 		case <-p.exited:
@@ -201,7 +205,11 @@ func (i *Instance) attend(p *process, address string) (up time.Duration, why err
 				ready = time.Now()
 				deadline.Stop()
 			}
-			i.report(last, !ready.IsZero(), earlier)
+			if !ready.IsZero() {
+				i.report(last)
+			}
+		case <-patience.C:
+			i.complain(last)
 		case <-deadline.C:
 			cancel()
 			hint := i.hint(p, address)
@@ -215,15 +223,22 @@ func (i *Instance) attend(p *process, address string) (up time.Duration, why err
 	}
 }
 
-func (i *Instance) report(err error, was bool, earlier string) {
+// report tells the readiness of a program that was ready before.
+func (i *Instance) report(err error) {
 	i.set(func(st *Status) {
-		switch {
-		case err == nil:
-			st.State, st.Error, st.Blocked = Ready, "", false
-		case was:
+		st.State, st.Error, st.Blocked = Ready, "", false
+		if err != nil {
 			st.State, st.Error = Unready, err.Error()
-		case earlier == "":
-			st.Error = "not ready yet: " + err.Error()
+		}
+	})
+}
+
+// complain tells why a starting program is not ready, unless there is more to
+// say: why the process before this one ended.
+func (i *Instance) complain(last error) {
+	i.set(func(st *Status) {
+		if st.State == Starting && st.Error == "" {
+			st.Error = "not ready yet: " + orNoAnswer(last).Error()
 		}
 	})
 }

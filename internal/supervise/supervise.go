@@ -35,6 +35,9 @@ type Options struct {
 	Leave func(ctx context.Context, address string) error
 	// Grace from SIGTERM to SIGKILL. Default: 5 s.
 	Grace time.Duration
+	// Patience is how long a starting program may fail its probe before that is
+	// told as an error: every program refuses connections at first. Default: 3 s.
+	Patience time.Duration
 	// BackOff between two starts of a program that ends: Min doubles up to Max,
 	// and begins again once the program was ready for Reset. Defaults: 100 ms, 30 s, 30 s.
 	BackOff BackOff
@@ -63,6 +66,7 @@ func New(opts Options) (*Supervisor, error) {
 		return nil, errors.New("supervise: Options.Logger is required")
 	}
 	opts.Grace = orDefault(opts.Grace, 5*time.Second)
+	opts.Patience = orDefault(opts.Patience, 3*time.Second)
 	opts.BackOff.Min = orDefault(opts.BackOff.Min, 100*time.Millisecond)
 	opts.BackOff.Max = orDefault(opts.BackOff.Max, 30*time.Second)
 	opts.BackOff.Reset = orDefault(opts.BackOff.Reset, 30*time.Second)

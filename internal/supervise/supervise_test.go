@@ -213,6 +213,22 @@ func TestNeverReady(t *testing.T) {
 	}
 }
 
+func TestASlowStartIsNoErrorAtFirst(t *testing.T) {
+	h := start(t, func(o *supervise.Options) { o.Patience = time.Hour })
+	i := h.run(program("never"))
+	h.until(i, "a process", func(st supervise.Status) bool { return st.Pid != 0 })
+	if st := i.Status(); st.Error != "" || st.State != supervise.Starting {
+		t.Errorf("status %+v, want starting without an error", st)
+	}
+
+	h = start(t, func(o *supervise.Options) { o.Patience = 50 * time.Millisecond })
+	i = h.run(program("never"))
+	st := h.until(i, "an error", func(st supervise.Status) bool { return st.Error != "" })
+	if !strings.HasPrefix(st.Error, "not ready yet: ") || st.Restarts != 0 {
+		t.Errorf("status %+v, want that it is not ready yet", st)
+	}
+}
+
 func TestAWrongPortIsTold(t *testing.T) {
 	h := start(t)
 	p := program("astray")

@@ -178,11 +178,11 @@ func (g *group) observe() (rollout.ObservedGroup, []string) {
 		if e.err == nil {
 			seen.Ready++
 			addresses = append(addresses, e.url)
-		} else if seen.Error == "" {
+		} else if seen.Error == "" && !errors.Is(e.err, errNotProbed) {
 			seen.Error = fmt.Sprintf("%s is not ready: %v", e.url, e.err)
 		}
 	}
-	if have := len(g.endpoints); seen.Error == "" && have < g.replicas {
+	if have := len(g.endpoints); seen.Error == "" && seen.Ready == have && have < g.replicas {
 		seen.Error = fmt.Sprintf("version %s has %d of the %d endpoints that are wanted: add addresses", g.version.Name, have, g.replicas)
 		seen.Blocked = true
 	}

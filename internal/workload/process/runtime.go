@@ -39,6 +39,9 @@ type Options struct {
 	InFlight func(address string) int64
 	// Grace from SIGTERM to SIGKILL. Default: 5 s.
 	Grace time.Duration
+	// Patience is how long a starting program may fail its probe before that is
+	// told. Default: 3 s.
+	Patience time.Duration
 	// BackOff between starts of a program that ends.
 	BackOff supervise.BackOff
 }
@@ -64,7 +67,8 @@ func New(opts Options) (*Runtime, error) {
 		leave = supervise.Quiet(opts.InFlight, quiet)
 	}
 	engine, err := supervise.New(supervise.Options{
-		Dir: opts.Dir, Logger: opts.Logger, Leave: leave, Grace: opts.Grace, BackOff: opts.BackOff,
+		Dir: opts.Dir, Logger: opts.Logger, Leave: leave,
+		Grace: opts.Grace, Patience: opts.Patience, BackOff: opts.BackOff,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("process runtime: %w", err)

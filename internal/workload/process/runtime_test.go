@@ -31,9 +31,10 @@ func TestMain(m *testing.M) {
 func newRuntime(t *testing.T, change ...func(*process.Options)) *process.Runtime {
 	t.Helper()
 	opts := process.Options{
-		Dir:     filepath.Join(t.TempDir(), "run"),
-		Logger:  slog.New(slog.DiscardHandler),
-		BackOff: supervise.BackOff{Min: time.Millisecond, Max: 20 * time.Millisecond},
+		Dir:      filepath.Join(t.TempDir(), "run"),
+		Logger:   slog.New(slog.DiscardHandler),
+		Patience: 50 * time.Millisecond,
+		BackOff:  supervise.BackOff{Min: time.Millisecond, Max: 20 * time.Millisecond},
 	}
 	for _, c := range change {
 		c(&opts)
