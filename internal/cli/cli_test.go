@@ -36,9 +36,10 @@ func TestScripts(t *testing.T) {
 		RequireUniqueNames:  true,
 		Setup: func(e *testscript.Env) error {
 			f := &fake{rel: map[string]v1alpha1.Release{}, story: map[string][]v1alpha1.Release{}}
-			s := httptest.NewServer(f.handler())
+			s := httptest.NewUnstartedServer(f.handler())
 			ctx, cancel := context.WithCancel(context.Background())
 			s.Config.BaseContext = func(net.Listener) context.Context { return ctx }
+			s.Start()
 			e.Defer(func() {
 				cancel()
 				s.CloseClientConnections()
