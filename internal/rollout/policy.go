@@ -49,6 +49,11 @@ func judgeMetric(m release.Metric) judge.Metric {
 		Ratio: m.Margin.Ratio, Difference: m.Margin.Difference, Quantile: m.Quantile,
 		Limit: math.NaN(), Watch: m.Judge == release.JudgedWatch, Pause: m.Judge == release.JudgedPause,
 	}
+	if out.Kind == judge.Latency || out.Kind == judge.Amount {
+		// What the margin tolerates must not fail the run: small systematic
+		// differences between two processes are real, and no regression.
+		out.Tolerate = out.Ratio
+	}
 	if m.Limit != nil {
 		out.Limit, out.LimitBelow = m.Limit.Value, m.Limit.Below
 	}

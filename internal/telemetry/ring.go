@@ -89,6 +89,7 @@ func (r *Recorder) History(rel string, v release.VersionID, from, to time.Time) 
 		c.N += x.requests
 		c.Bad += x.failed
 		spread(dense[:], x.ok)
+		c.Seconds = append(c.Seconds, x.ok)
 	})
 	c.Bins = sparse(dense[:])
 	return c

@@ -86,6 +86,8 @@ type Portion struct {
 type Count struct {
 	N, Bad int64
 	Bins   []judge.BinCount
+	// Seconds are the Bins of each second (History only); not to be changed.
+	Seconds [][]judge.BinCount
 }
 
 // Tap begins to keep the evidence of two versions. It must be closed.

@@ -259,6 +259,9 @@ func (r *reader) History(ctx context.Context) ([]judge.History, error) {
 		default:
 			side := sideOf(m.Kind, count)
 			out[i] = judge.History{N: side.N, Bad: side.Bad, Bins: side.Bins}
+			if len(side.Bins) > 0 {
+				out[i].Seconds = count.Seconds
+			}
 		}
 	}
 	return out, nil

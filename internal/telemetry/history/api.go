@@ -136,7 +136,11 @@ func (s *Store) instantQuery(ctx context.Context, r *http.Request) (any, error) 
 	if err != nil {
 		return nil, err
 	}
-	q, err := s.engine.NewInstantQuery(ctx, s.db, nil, r.FormValue("query"), at)
+	options, err := optionsOf(r)
+	if err != nil {
+		return nil, err
+	}
+	q, err := s.engine.NewInstantQuery(ctx, s.db, options, r.FormValue("query"), at)
 	if err != nil {
 		return nil, bad("query", err)
 	}
@@ -163,11 +167,28 @@ func (s *Store) rangeQuery(ctx context.Context, r *http.Request) (any, error) {
 	case end.Sub(start)/step > maxPoints:
 		return nil, bad("step", fmt.Errorf("more than %d points for each series: use a longer step or a shorter range", maxPoints))
 	}
-	q, err := s.engine.NewRangeQuery(ctx, s.db, nil, r.FormValue("query"), start, end, step)
+	options, err := optionsOf(r)
+	if err != nil {
+		return nil, err
+	}
+	q, err := s.engine.NewRangeQuery(ctx, s.db, options, r.FormValue("query"), start, end, step)
 	if err != nil {
 		return nil, bad("query", err)
 	}
 	return run(ctx, q)
+}
+
+// optionsOf reads how old a sample may be for one query.
+func optionsOf(r *http.Request) (promql.QueryOpts, error) {
+	text := r.FormValue("lookback_delta")
+	if text == "" {
+		return promql.NewPrometheusQueryOpts(false, 0), nil
+	}
+	d, err := durationOf(text)
+	if err != nil {
+		return nil, bad("lookback_delta", err)
+	}
+	return promql.NewPrometheusQueryOpts(false, d), nil
 }
 
 // run executes a query. The result is copied into its encoding before the query
