@@ -4,8 +4,8 @@
 // object of a cluster go through the same rules. It must not know who serves a
 // release, a store, a network or a clock.
 //
-// Read this file first, then tree.go (bytes to a tree with positions),
-// walk.go (the tree against the types), check.go (the rules' tools) and
+// Read this file first, then tree.go (bytes to a tree with positions), walk.go
+// and scalar.go (the tree against the types), check.go (the rules' tools) and
 // release.go (the rules). Every default is in default.go.
 package manifest
 

@@ -126,12 +126,12 @@ func typeWords(s schema, t reflect.Type) string {
 	for t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
-	switch {
-	case t == percentType:
+	switch t {
+	case percentType:
 		return "share"
-	case t == durationType:
+	case durationType:
 		return "duration"
-	case t == jsonType:
+	case jsonType:
 		return "any value"
 	}
 	if words, ok := s["enum"].([]any); ok {

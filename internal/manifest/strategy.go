@@ -247,7 +247,7 @@ var timeOfDay = regexp.MustCompile(`^([01]\d|2[0-3]):[0-5]\d$`)
 func (c *checker) window(path string, s *v1alpha1.WindowSpec) *release.Window {
 	w := &release.Window{From: s.From, To: s.To, Zone: s.Zone, Days: c.days(path+".days", s.Days)}
 	for _, t := range []struct{ field, value string }{{"from", s.From}, {"to", s.To}} {
-		if !timeOfDay.MatchString(t.value) && !(t.field == "to" && t.value == "24:00") {
+		if !timeOfDay.MatchString(t.value) && (t.field != "to" || t.value != "24:00") {
 			c.add(path+"."+t.field, "", "%s is not a time of day; expected one such as \"09:00\"", printable(t.value))
 		}
 	}

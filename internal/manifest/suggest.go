@@ -1,9 +1,6 @@
 package manifest
 
-import (
-	"slices"
-	"strings"
-)
+import "strings"
 
 // nearest returns the known word that s probably means: the same in another
 // case, or at most two edits away; empty: none.
@@ -53,9 +50,4 @@ func didYouMean(s string, known []string) string {
 		return "did you mean " + near + "? " + list
 	}
 	return list
-}
-
-func sortedWords(words []string) []string {
-	slices.Sort(words)
-	return words
 }

@@ -27,6 +27,7 @@ type document struct {
 	suspect  map[string]bool  // fields that were reported by the walk
 	problems Errors
 	nodes    int
+	ended    bool // a limit was passed and reported
 }
 
 type place struct{ line, column int }

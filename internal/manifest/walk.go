@@ -3,13 +3,10 @@ package manifest
 import (
 	"encoding/json"
 	"fmt"
-	"math"
 	"reflect"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"go.yaml.in/yaml/v3"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -50,29 +47,33 @@ func (d *document) value(n *yaml.Node, t reflect.Type, path string, depth int) (
 	if n.Kind == yaml.AliasNode {
 		n = n.Alias
 	}
-	if d.nodes++; d.nodes > maxNodes || depth > maxDepth || len(d.problems) > maxRefused {
-		if !d.suspect[tooMuch] {
-			d.suspect[tooMuch] = true
-			d.suspect[""] = true // what was not read is not missing
-			return d.refuse(path, d.excess(depth), "")
-		}
-		return nil, false
-	}
 	for t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
-	if !strings.HasPrefix(n.Tag, "!!") || n.Tag == "!!binary" || n.Tag == "!!set" || n.Tag == "!!omap" {
-		return d.refuse(path, "the tag "+n.Tag+" is not taken", "remove it")
-	}
-	if isNull(n) {
-		if strings.HasPrefix(path, "metadata") || strings.HasPrefix(path, "status") || t == jsonType || t.Kind() == reflect.Interface {
-			return nil, t == jsonType || t.Kind() == reflect.Interface
-		}
-		return d.refuse(path, "has no value; expected "+wanted(t), "give it one or remove the key")
-	}
+	anything := t == jsonType || t.Kind() == reflect.Interface
 	switch {
-	case t == jsonType, t == fieldsType, t.Kind() == reflect.Interface:
+	case d.exhausted(path, depth):
+		return nil, false
+	case !strings.HasPrefix(n.Tag, "!!") || slices.Contains([]string{"!!binary", "!!set", "!!omap"}, n.Tag):
+		return d.refuse(path, "the tag "+n.Tag+" is not taken", "remove it")
+	case isNull(n) && (anything || nullable(path)):
+		return nil, anything
+	case isNull(n):
+		return d.refuse(path, "has no value; expected "+wanted(t), "give it one or remove the key")
+	case anything || t == fieldsType:
 		return d.free(n, path, depth)
+	}
+	return d.typed(n, t, path, depth)
+}
+
+// nullable fields are written as null by servers.
+func nullable(path string) bool {
+	return strings.HasPrefix(path, "metadata") || strings.HasPrefix(path, "status")
+}
+
+// typed converts a node that has a value to a type that is not free.
+func (d *document) typed(n *yaml.Node, t reflect.Type, path string, depth int) (any, bool) {
+	switch {
 	case t == durationType, t == timeType, t == percentType, t.Kind() == reflect.String, t.Kind() == reflect.Bool, isInt(t):
 		return d.scalar(n, t, path)
 	case t.Kind() == reflect.Struct:
@@ -85,6 +86,20 @@ func (d *document) value(n *yaml.Node, t reflect.Type, path string, depth int) (
 	return d.refuse(path, "is of a kind that manifests do not have: "+t.String(), "")
 }
 
+// exhausted counts a value and ends the reading when a limit is passed; that
+// is reported once.
+func (d *document) exhausted(path string, depth int) bool {
+	if d.nodes++; d.nodes <= maxNodes && depth <= maxDepth && len(d.problems) <= maxRefused {
+		return false
+	}
+	if !d.ended {
+		d.ended = true
+		d.suspect[""] = true // what was not read is not missing
+		d.add(path, d.excess(depth), "")
+	}
+	return true
+}
+
 // excess says which limit ends the reading.
 func (d *document) excess(depth int) string {
 	switch {
@@ -95,9 +110,6 @@ func (d *document) excess(depth int) string {
 	}
 	return fmt.Sprintf("more than %d problems; what follows was not read", maxRefused)
 }
-
-// tooMuch marks in suspect that the limit was reported once.
-const tooMuch = "\x00limit"
 
 func (d *document) list(n *yaml.Node, t reflect.Type, path string, depth int) (any, bool) {
 	if n.Kind != yaml.SequenceNode {
@@ -286,133 +298,4 @@ func (d *document) free(n *yaml.Node, path string, depth int) (any, bool) {
 		return d.refuse(path, n.Value+" is a boolean to some readers and text to others", "write true, false or "+strconv.Quote(n.Value))
 	}
 	return n.Value, true
-}
-
-// plainNumber is a number as JSON writes it.
-var plainNumber = regexp.MustCompile(`^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]{1,2})?$`)
-
-// scalar converts a node to a duration, percent, text, number or boolean.
-func (d *document) scalar(n *yaml.Node, t reflect.Type, path string) (any, bool) {
-	if n.Kind != yaml.ScalarNode {
-		return d.refuse(path, "is "+describe(n)+"; expected "+wanted(t), "")
-	}
-	isText := n.Tag == "!!str" || n.Tag == "!!timestamp"
-	switch {
-	case t == durationType:
-		return d.duration(n, path)
-	case t == percentType:
-		if !isText {
-			return d.percent(n, path)
-		}
-	case t.Kind() == reflect.Bool:
-		if n.Tag == "!!bool" {
-			return strings.EqualFold(n.Value, "true"), true
-		}
-		return d.refuse(path, "is "+describe(n)+"; expected true or false", "")
-	case isInt(t):
-		return d.integer(n, t, path)
-	}
-	if !isText || ambiguous(n) {
-		return d.refuse(path, "is "+describe(n)+"; expected "+wanted(t), "put it in quotes: "+strconv.Quote(n.Value))
-	}
-	return n.Value, true
-}
-
-func (d *document) duration(n *yaml.Node, path string) (any, bool) {
-	if _, err := time.ParseDuration(n.Value); err == nil && n.Tag == "!!str" {
-		return n.Value, true
-	}
-	hint := "write a number with its unit: 250ms, 30s, 5m, 1h30m"
-	if n.Tag == "!!int" {
-		hint = "write the unit: " + n.Value + "s or " + n.Value + "m"
-	} else if strings.HasSuffix(n.Value, "d") {
-		hint = "the largest unit is the hour: 24h for a day"
-	}
-	return d.refuse(path, "is "+describe(n)+"; expected a duration", hint)
-}
-
-func (d *document) percent(n *yaml.Node, path string) (any, bool) {
-	if n.Tag == "!!int" {
-		return d.integer(n, reflect.TypeFor[int32](), path)
-	}
-	hint := "write a whole number of percent, such as 5, or text with a percent sign, such as \"0.5%\""
-	if f, err := strconv.ParseFloat(n.Value, 64); err == nil && n.Tag == "!!float" && !math.IsNaN(f) && !math.IsInf(f, 0) {
-		hint = "write \"" + n.Value + "%\" if percent is meant"
-	}
-	return d.refuse(path, "is "+describe(n)+"; expected a share", hint)
-}
-
-func (d *document) integer(n *yaml.Node, t reflect.Type, path string) (any, bool) {
-	if n.Tag != "!!int" || !plainNumber.MatchString(n.Value) {
-		return d.refuse(path, "is "+describe(n)+"; expected "+wanted(t), "")
-	}
-	i, err := strconv.ParseInt(n.Value, 10, t.Bits())
-	if err != nil {
-		return d.refuse(path, n.Value+" is out of range", "")
-	}
-	return i, true
-}
-
-// ambiguous finds plain words that YAML 1.1 (kubectl) reads as booleans and
-// YAML 1.2 as text.
-func ambiguous(n *yaml.Node) bool {
-	return n.Style&(yaml.DoubleQuotedStyle|yaml.SingleQuotedStyle|yaml.LiteralStyle|yaml.FoldedStyle) == 0 &&
-		slices.Contains([]string{"y", "n", "yes", "no", "on", "off"}, strings.ToLower(n.Value))
-}
-
-func isNull(n *yaml.Node) bool { return n.Kind == yaml.ScalarNode && n.Tag == "!!null" }
-
-func isInt(t reflect.Type) bool { return t.Kind() == reflect.Int32 || t.Kind() == reflect.Int64 }
-
-// describe says what a node is, for "is ...; expected ...".
-func describe(n *yaml.Node) string {
-	switch n.Kind {
-	case yaml.MappingNode:
-		return "a mapping"
-	case yaml.SequenceNode:
-		return "a list"
-	}
-	switch n.Tag {
-	case "!!int", "!!float":
-		return "the number " + n.Value
-	case "!!bool":
-		return "the boolean " + n.Value
-	case "!!null":
-		return "nothing"
-	}
-	if ambiguous(n) {
-		return n.Value + ", a boolean to some readers"
-	}
-	return "the text " + printable(n.Value)
-}
-
-// wanted says what a type takes.
-func wanted(t reflect.Type) string {
-	for t.Kind() == reflect.Pointer {
-		t = t.Elem()
-	}
-	switch {
-	case t == durationType:
-		return "a duration, such as 30s"
-	case t == percentType:
-		return "a share, such as 5 or \"0.5%\""
-	case isInt(t):
-		return "a whole number"
-	}
-	switch t.Kind() {
-	case reflect.Bool:
-		return "true or false"
-	case reflect.Slice:
-		return "a list"
-	case reflect.Struct, reflect.Map:
-		return "a mapping"
-	}
-	return "text"
-}
-
-func join(path, name string) string {
-	if path == "" {
-		return name
-	}
-	return path + "." + name
 }
