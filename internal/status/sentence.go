@@ -3,6 +3,8 @@ package status
 import (
 	"fmt"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/haldane-project/haldane/internal/rollout"
 	"github.com/haldane-project/haldane/internal/store"
@@ -66,10 +68,16 @@ func progressing(rec store.Record, run rollout.Run) string {
 	if look := lookOf(rec); look != nil && look.Report.Reason != "" {
 		s += " " + period(look.Report.Reason)
 	}
-	if run.Why != "" {
-		s += " " + period(run.Why)
+	if run.Why != "" && !run.Entered.IsZero() {
+		s += " " + period(upper(run.Why))
 	}
 	return s
+}
+
+// upper begins a sentence.
+func upper(s string) string {
+	r, n := utf8.DecodeRuneInString(s)
+	return string(unicode.ToUpper(r)) + s[n:]
 }
 
 func serves(rec store.Record) string {
