@@ -25,11 +25,11 @@ func (x *exchange) answer(a *attempt) bool {
 		return x.tunnel(a)
 	}
 	x.writeHeader(a.res)
-	if !x.copyBody(a) {
-		return false
+	whole := x.copyBody(a)
+	if a.err == nil {
+		x.copyTrailer(a)
 	}
-	x.copyTrailer(a)
-	return true
+	return whole
 }
 
 func (x *exchange) answerError(a *attempt, failed bool) {
@@ -96,8 +96,7 @@ func (x *exchange) copyBody(a *attempt) bool {
 			return true
 		}
 		if err != nil {
-			x.truncated(a, err)
-			return false
+			return x.truncated(a, err)
 		}
 	}
 }
@@ -110,12 +109,21 @@ func (x *exchange) hungUp(a *attempt) {
 	}
 }
 
-func (x *exchange) truncated(a *attempt, err error) {
+// truncated records that the answer broke off and reports whether it could be
+// ended in order nevertheless.
+func (x *exchange) truncated(a *attempt, err error) bool {
 	a.err = err
-	if a.obs.Outcome == release.Failed || x.clientFault(a) {
-		return
+	if a.obs.Outcome != release.Failed && !x.clientFault(a) {
+		settle(&a.obs, causeTruncated)
+		if x.callTimedOut() {
+			a.obs.Cause = causeTimeout
+		}
 	}
-	settle(&a.obs, causeTruncated)
+	if isGRPC(a.res.Header) {
+		x.brokenCall(a)
+		return true
+	}
+	return false
 }
 
 // copyTrailer passes the trailer on, announced or not, and reads the status of
@@ -132,7 +140,7 @@ func (x *exchange) copyTrailer(a *attempt) {
 		}
 		h[name] = values
 	}
-	if !isGRPC(a.res.Header) || a.obs.Outcome == release.Failed || a.res.StatusCode != http.StatusOK {
+	if !isGRPC(a.res.Header) || a.obs.Outcome != release.OK || a.res.StatusCode != http.StatusOK {
 		return
 	}
 	status := a.res.Trailer.Get("Grpc-Status")
@@ -140,8 +148,7 @@ func (x *exchange) copyTrailer(a *attempt) {
 		status = a.res.Header.Get("Grpc-Status")
 	}
 	switch {
-	case x.r.Context().Err() != nil: // what a version says to a call that was cancelled is no sign of its health
-		x.hungUp(a)
+	case x.clientFault(a): // what a version says to a call that was cancelled is no sign of its health
 	case status == "":
 		settle(&a.obs, causeBad)
 	case failedGRPC(status):
@@ -167,19 +174,19 @@ func forbiddenTrailer(name string) bool {
 }
 
 // respondError answers in the proxy's own name. A gRPC client gets a gRPC
-// status: UNAVAILABLE (14), DEADLINE_EXCEEDED (4) or INTERNAL (13).
+// status.
 func respondError(w http.ResponseWriter, r *http.Request, status int, message string) {
 	h := w.Header()
 	if isGRPC(r.Header) {
-		code := 13
+		code := grpcInternal
 		switch status {
 		case http.StatusBadGateway, http.StatusServiceUnavailable:
-			code = 14
+			code = grpcUnavailable
 		case http.StatusGatewayTimeout:
-			code = 4
+			code = grpcDeadlineExceeded
 		}
 		h["Content-Type"] = []string{"application/grpc"}
-		h["Grpc-Status"] = []string{strconv.Itoa(code)}
+		h["Grpc-Status"] = []string{code}
 		h["Grpc-Message"] = []string{message}
 		w.WriteHeader(http.StatusOK)
 		return

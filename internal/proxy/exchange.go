@@ -101,6 +101,7 @@ func (x *exchange) leave() { x.hold(-1) }
 func (x *exchange) serve() {
 	if x.r.Body != nil && x.r.Body != http.NoBody {
 		x.body = &body{req: x.r, src: x.r.Body}
+		x.fullDuplex()
 		if x.shield {
 			x.body.limit = x.table.shield.maxBody
 		}
@@ -122,6 +123,21 @@ func (x *exchange) serve() {
 	x.finish(&a)
 	if !whole {
 		panic(http.ErrAbortHandler) // the client must see that the answer is not whole
+	}
+}
+
+// fullDuplex lets an HTTP/1 answer begin before the request's body has ended.
+//
+// A request in chunks is the last one of its connection: whether it had a
+// Content-Length as well cannot be told after the standard library parsed it,
+// and then RFC 9112, 6.1 demands that.
+func (x *exchange) fullDuplex() {
+	if x.r.ProtoMajor != 1 {
+		return
+	}
+	http.NewResponseController(x.w).EnableFullDuplex() // only other servers' writers cannot
+	if x.r.ContentLength < 0 {
+		x.w.Header().Set("Connection", "close")
 	}
 }
 

@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"strings"
 	"syscall"
 
 	"github.com/haldane-project/haldane/internal/release"
@@ -35,22 +34,6 @@ func failedStatus(status int) bool {
 	return status >= 500 && status != http.StatusNotImplemented && status != http.StatusHTTPVersionNotSupported
 }
 
-// failedGRPC reports whether a gRPC status is the version's failure: UNKNOWN,
-// DEADLINE_EXCEEDED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE, DATA_LOSS. The other
-// codes answer what a client asked.
-func failedGRPC(status string) bool {
-	switch status {
-	case "2", "4", "12", "13", "14", "15":
-		return true
-	}
-	return false
-}
-
-func isGRPC(h http.Header) bool {
-	v := h["Content-Type"]
-	return len(v) > 0 && strings.HasPrefix(v[0], "application/grpc")
-}
-
 // causeOf names what went wrong between the proxy and an instance.
 func causeOf(err error) string {
 	var timeout net.Error
@@ -73,15 +56,15 @@ func isDialError(err error) bool {
 	return errors.As(err, &op) && op.Op == "dial"
 }
 
-// clientStatus says with which status a broken request body is answered.
-func clientStatus(err error) int {
+// clientStatus says with which status a broken request body is answered: 499
+// where the client went away within it.
+func clientStatus(r *http.Request, err error) int {
 	var timeout net.Error
-	var large *http.MaxBytesError
 	switch {
-	case errors.As(err, &large):
-		return http.StatusRequestEntityTooLarge
 	case errors.As(err, &timeout) && timeout.Timeout():
 		return http.StatusRequestTimeout
+	case r.ProtoMajor == 2, errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET):
+		return statusClientClosed
 	}
 	return http.StatusBadRequest
 }

@@ -66,6 +66,9 @@ func (x *exchange) judgeEarly(a *attempt) bool {
 			return false
 		}
 		settle(&a.obs, causeOf(a.err))
+		if x.callTimedOut() {
+			a.obs.Cause = causeTimeout
+		}
 		return true
 	}
 	a.obs.Status = a.res.StatusCode
@@ -84,7 +87,7 @@ func (x *exchange) judgeEarly(a *attempt) bool {
 func (x *exchange) clientFault(a *attempt) bool {
 	if x.body != nil {
 		if _, err := x.body.state(); err != nil && x.r.Context().Err() == nil {
-			a.obs.Outcome, a.obs.Status = release.ClientFault, clientStatus(err)
+			a.obs.Outcome, a.obs.Status = release.ClientFault, clientStatus(x.r, err)
 			return true
 		}
 	}
