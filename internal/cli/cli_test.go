@@ -30,6 +30,10 @@ func TestMain(m *testing.M) {
 // TestScripts runs the scripts of testdata/script against a fake API, one of its own
 // each. `daemon promoted` and so on choose the story that a watch tells.
 func TestScripts(t *testing.T) {
+	reference, err := filepath.Abs("../judge/testdata/reference.json")
+	if err != nil {
+		t.Fatal(err)
+	}
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
@@ -49,6 +53,7 @@ func TestScripts(t *testing.T) {
 			e.Setenv("HALDANE_SERVER", s.URL)
 			e.Setenv("LC_ALL", "C.UTF-8")
 			e.Setenv("TZ", "UTC")
+			e.Setenv("REFERENCE", reference)
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"daemon": daemon, "exits": exits, "real": realDaemon, "until": until},

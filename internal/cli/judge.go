@@ -1,13 +1,19 @@
 package cli
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
 	"github.com/haldane-project/haldane/internal/judge"
+	"github.com/haldane-project/haldane/internal/manifest"
+	"github.com/haldane-project/haldane/internal/rollout"
+	"github.com/haldane-project/haldane/internal/store"
 )
 
 func newJudge(sh *shell) *cobra.Command {
@@ -22,7 +28,7 @@ func newJudge(sh *shell) *cobra.Command {
 		},
 		Args: cobra.ArbitraryArgs,
 	}
-	cmd.AddCommand(newJudgeVerify(sh))
+	cmd.AddCommand(newJudgeVerify(sh), newJudgeReplay(sh))
 	return cmd
 }
 
@@ -66,4 +72,102 @@ than their tolerance. Exit code 1 when there is one.`,
 	}
 	sh.outputFlag(cmd, "table", "json")
 	return cmd
+}
+
+func newJudgeReplay(sh *shell) *cobra.Command {
+	var file string
+	var step int
+	var looks bool
+	cmd := &cobra.Command{
+		Use:   "replay EVIDENCE",
+		Short: "Judge recorded evidence by a manifest's policy",
+		Long: `Reads evidence of a run, one JSON object a line in the order of time, and judges
+it by the policy of a manifest, as if it happened now. It needs no daemon.
+
+    {"t": 1.5, "metric": "errors", "canary": {"n": 10, "bad": 1}, "stable": {"n": 90, "bad": 1}}
+    {"t": 1.5, "metric": "latency", "canary": {"values": [0.081]}, "stable": {"values": [0.079, 0.085]}}
+
+Lines with "history": true, before all others, are what stable did before the run.`,
+		Example: `  haldane judge replay evidence.jsonl -f release.yaml
+  haldane judge replay - -f release.yaml --looks < evidence.jsonl`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 1 {
+				return nil
+			}
+			return usageError(errors.New("judge replay needs one file of evidence, or - for standard input"))
+		},
+		RunE: func(_ *cobra.Command, args []string) error {
+			p, err := sh.policyOf(file)
+			if err != nil {
+				return err
+			}
+			in, shown, err := sh.openInput(args[0])
+			if err != nil {
+				return err
+			}
+			defer in.Close()
+			var each func(judge.Look) error
+			if looks {
+				each = func(l judge.Look) error { return json.NewEncoder(sh.out).Encode(l) }
+			}
+			if step < 1 || step > len(p.Looseness) {
+				return usageError(fmt.Errorf("--margin is %d, expected 1 to %d: the plan has so many sets of margins", step, len(p.Looseness)))
+			}
+			r, err := judge.Replay(p, in, step-1, each)
+			if err != nil {
+				return &coded{exitBadInput, fmt.Errorf("%s: %w", shown, err)}
+			}
+			return sh.replayed(r, looks)
+		},
+	}
+	manifestFlag(cmd, &file)
+	cmd.Flags().IntVar(&step, "margin", 1, "which of the plan's sets of margins, the strictest is 1")
+	cmd.Flags().BoolVar(&looks, "looks", false, "print every look as a line of JSON")
+	sh.outputFlag(cmd, "table", "json", "yaml")
+	return cmd
+}
+
+// policyOf is what runs of a manifest are judged by.
+func (sh *shell) policyOf(file string) (judge.Policy, error) {
+	m, err := sh.readManifest(file)
+	if err != nil {
+		return judge.Policy{}, err
+	}
+	_, rel, err := manifest.Parse(m.shown, m.bytes, manifest.WithDir(filepath.Dir(m.path)))
+	if err != nil {
+		return judge.Policy{}, &coded{exitBadInput, err}
+	}
+	return rollout.Policy(rel.Analysis, rel.Strategy.Compile(rel.Analysis, rel.Replicas)), nil
+}
+
+// openInput opens a file, or standard input for "-".
+func (sh *shell) openInput(name string) (io.ReadCloser, string, error) {
+	if name == "-" {
+		return io.NopCloser(sh.in), "standard input", nil
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, name, &coded{exitBadInput, fmt.Errorf("read the evidence: %w", err)}
+	}
+	return f, name, nil
+}
+
+func (sh *shell) replayed(r judge.Replayed, looks bool) error {
+	if looks {
+		return nil
+	}
+	if done, err := sh.object(r); done {
+		return err
+	}
+	s := sh.screen
+	fmt.Fprintf(sh.out, "%s: %s\n", s.paint(verdictInk(string(r.Report.Verdict)), string(r.Report.Verdict)), s.text(r.Report.Reason))
+	if d := r.Deciding; d != nil {
+		fmt.Fprintf(sh.out, "decided at line %d, %.1f s, by %s, after %s canary and %s stable units\n",
+			d.Line, d.At, s.text(d.Metric), grouped(d.Canary), grouped(d.Stable))
+	}
+	sc := scene{look: &store.Look{Report: r.Report}}
+	for _, line := range sc.metrics(s) {
+		fmt.Fprintln(sh.out, line)
+	}
+	return nil
 }
