@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/prometheus/procfs"
-	"golang.org/x/sys/unix"
 )
 
 // forker starts processes from one operating-system thread that lives as long
@@ -88,7 +87,7 @@ func (s *Supervisor) forkRecorded(l launch, token string, log *ring) (*process, 
 		Dir:   l.dir,
 		Env:   l.env,
 		Files: []*os.File{null, w, w},
-		Sys:   &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL},
+		Sys:   attributes(),
 	})
 	if err != nil {
 		r.Close()
@@ -117,12 +116,7 @@ func startError(l launch, err error) error {
 // await closes exited once the leader has ended and leaves it to be reaped.
 func (p *process) await() {
 	defer close(p.exited)
-	for {
-		err := unix.Waitid(unix.P_PID, p.pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
-		if !errors.Is(err, unix.EINTR) {
-			return
-		}
-	}
+	waitExit(p.pid)
 }
 
 // signal sends to the whole process group.

@@ -65,6 +65,9 @@ func New(opts Options) (*Supervisor, error) {
 	if opts.Logger == nil {
 		return nil, errors.New("supervise: Options.Logger is required")
 	}
+	if !supported {
+		return nil, errors.New("supervising local processes needs Linux: use endpoints that already run, or run Haldane on Linux")
+	}
 	opts.Grace = orDefault(opts.Grace, 5*time.Second)
 	opts.Patience = orDefault(opts.Patience, 3*time.Second)
 	opts.BackOff.Min = orDefault(opts.BackOff.Min, 100*time.Millisecond)

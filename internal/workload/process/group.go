@@ -103,25 +103,19 @@ func (g *group) observe() (rollout.ObservedGroup, []string) {
 	return seen, addresses
 }
 
-func (g *group) usage() (Usage, error) {
-	var instances []*supervise.Instance
+// spent is the usage of the members that are gone.
+func (g *group) spent() Usage {
+	u := Usage{Version: g.version.ID, Instances: len(g.active) + len(g.leaving)}
+	u.add(g.gone)
+	return u
+}
+
+func (g *group) instances() []*supervise.Instance {
+	var list []*supervise.Instance
 	for _, m := range slices.Concat(g.active, g.leaving) {
-		instances = append(instances, m.Instance)
+		list = append(list, m.Instance)
 	}
-	list, err := g.runtime.engine.Usage(instances...)
-	if err != nil {
-		return Usage{}, err
-	}
-	sum := g.gone
-	for _, u := range list {
-		sum.CPU += u.CPU
-		sum.RSS += u.RSS
-		sum.Restarts += u.Restarts
-	}
-	return Usage{
-		Version: g.version.ID, CPUSeconds: sum.CPU.Seconds(), RSSBytes: sum.RSS,
-		Restarts: sum.Restarts, Instances: len(instances),
-	}, nil
+	return list
 }
 
 func (g *group) logs() []string {

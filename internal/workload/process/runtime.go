@@ -170,20 +170,35 @@ type Usage struct {
 	Instances  int // now, draining ones included
 }
 
-// Usage reports every version of the release, sorted by version. One call reads
-// /proc once.
+// Usage reports every version of the release, sorted by version. It reads /proc
+// once.
 func (r *Runtime) Usage(name string) ([]Usage, error) {
 	r.mu.Lock()
-	defer r.mu.Unlock()
+	var instances []*supervise.Instance
 	var list []Usage
 	for _, g := range r.sorted(name) {
-		u, err := g.usage()
-		if err != nil {
-			return nil, fmt.Errorf("usage of release %s: %w", name, err)
+		list = append(list, g.spent())
+		instances = append(instances, g.instances()...)
+	}
+	r.mu.Unlock()
+	used, err := r.engine.Usage(instances...)
+	if err != nil {
+		return nil, fmt.Errorf("usage of release %s: %w", name, err)
+	}
+	for i := range list {
+		n := list[i].Instances
+		for _, u := range used[:n] {
+			list[i].add(u)
 		}
-		list = append(list, u)
+		used = used[n:]
 	}
 	return list, nil
+}
+
+func (u *Usage) add(more supervise.Usage) {
+	u.CPUSeconds += more.CPU.Seconds()
+	u.RSSBytes += more.RSS
+	u.Restarts += more.Restarts
 }
 
 // Logs returns the last lines that the version's instances wrote, oldest first,
