@@ -140,3 +140,14 @@ func windowed(text string, d time.Duration) string {
 	}
 	return out.String()
 }
+
+// Selector reports whether the query is a plain selector of series, so that a
+// range may follow it.
+func (q *Query) Selector() bool {
+	text, err := q.Bind(Vars{Release: "r", Version: "v", Role: "stable", Window: time.Minute})
+	if err != nil {
+		return false
+	}
+	_, err = parser.NewParser(parser.Options{}).ParseMetricSelector(text)
+	return err == nil
+}

@@ -1,0 +1,148 @@
+package prometheus
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"net/http"
+	"strconv"
+	"strings"
+	"unicode"
+)
+
+// answer is the result of a query: series with their samples, oldest first. An
+// instant vector has one sample in each series, a scalar is a series without
+// labels.
+type answer struct{ series []series }
+
+type series struct {
+	labels  map[string]string
+	samples []sample
+}
+
+type sample struct {
+	t float64 // seconds since 1970
+	v float64
+}
+
+// body is an answer as it is sent.
+type body struct {
+	Status string `json:"status"`
+	Error  string `json:"error"`
+	Data   struct {
+		ResultType string          `json:"resultType"`
+		Result     json.RawMessage `json:"result"`
+	} `json:"data"`
+}
+
+// rawSeries is one element of a vector or a matrix.
+type rawSeries struct {
+	Metric    map[string]string `json:"metric"`
+	Value     *rawSample        `json:"value"`
+	Values    []rawSample       `json:"values"`
+	Histogram json.RawMessage   `json:"histogram"`
+}
+
+// rawSample is [seconds, "value"].
+type rawSample sample
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (s *rawSample) UnmarshalJSON(b []byte) error {
+	var pair []json.RawMessage
+	if err := json.Unmarshal(b, &pair); err != nil {
+		return err
+	}
+	if len(pair) != 2 {
+		return fmt.Errorf("a sample of %d parts, expected a time and a value", len(pair))
+	}
+	var text string
+	if err := json.Unmarshal(pair[0], &s.t); err != nil {
+		return err
+	}
+	if err := json.Unmarshal(pair[1], &text); err != nil {
+		return err
+	}
+	v, err := strconv.ParseFloat(text, 64)
+	s.v = v
+	return err
+}
+
+// decode reads an answer. Of what the server says in an error, one short line
+// is passed on.
+func decode(code int, text []byte) (answer, error) {
+	var b body
+	if err := json.Unmarshal(text, &b); err != nil || b.Status != "success" && b.Status != "error" {
+		return answer{}, fmt.Errorf("the server answered %d %s and not as a Prometheus server does: is the URL right?", code, http.StatusText(code))
+	}
+	if b.Status == "error" || code != http.StatusOK {
+		return answer{}, fmt.Errorf("the Prometheus server refused the query with %d: %s", code, line(b.Error))
+	}
+	a, err := results(b.Data.ResultType, b.Data.Result)
+	if err != nil {
+		return answer{}, fmt.Errorf("the Prometheus server's answer is broken: %s", line(err.Error()))
+	}
+	return a, nil
+}
+
+func results(kind string, raw json.RawMessage) (answer, error) {
+	switch kind {
+	case "scalar":
+		var s rawSample
+		err := json.Unmarshal(raw, &s)
+		return answer{[]series{{samples: []sample{sample(s)}}}}, err
+	case "vector", "matrix":
+	default:
+		return answer{}, fmt.Errorf("a result of type %q, expected a scalar, vector or matrix", kind)
+	}
+	var list []rawSeries
+	if err := json.Unmarshal(raw, &list); err != nil {
+		return answer{}, err
+	}
+	var a answer
+	for _, x := range list {
+		s := series{labels: x.Metric}
+		if x.Histogram != nil {
+			return answer{}, fmt.Errorf("a histogram, expected a number")
+		}
+		if x.Value != nil {
+			s.samples = append(s.samples, sample(*x.Value))
+		}
+		for _, v := range x.Values {
+			s.samples = append(s.samples, sample(v))
+		}
+		a.series = append(a.series, s)
+	}
+	return a, nil
+}
+
+// number is the one number of an answer; ok is false where there is none.
+func (a answer) number() (v float64, ok bool, err error) {
+	switch {
+	case len(a.series) == 0:
+		return 0, false, nil
+	case len(a.series) > 1:
+		return 0, false, fmt.Errorf("its query gives %d series, expected one: put sum() or avg() around it", len(a.series))
+	case len(a.series[0].samples) == 0:
+		return 0, false, nil
+	}
+	samples := a.series[0].samples
+	v = samples[len(samples)-1].v
+	if math.IsNaN(v) || math.IsInf(v, 0) {
+		return 0, false, fmt.Errorf("its query gives %v", v)
+	}
+	return v, true, nil
+}
+
+// line cuts foreign text to one short printable line.
+func line(text string) string {
+	text = strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return ' '
+	}, strings.ToValidUTF8(text, "?"))
+	if r := []rune(text); len(r) > 200 {
+		text = string(r[:200]) + "…"
+	}
+	return text
+}

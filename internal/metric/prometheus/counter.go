@@ -1,0 +1,96 @@
+package prometheus
+
+import (
+	"maps"
+	"math"
+	"slices"
+	"strings"
+)
+
+// maxSeries bounds the series of one version's counter; more are left out. A
+// mark is kept as long as the run: a series that came back without one would be
+// counted from zero again.
+const maxSeries = 5_000
+
+// count is what a counter gained.
+type count struct {
+	N   int64 `json:"n"`
+	Bad int64 `json:"bad"`
+}
+
+func (c *count) add(x count) { c.N += x.N; c.Bad += x.Bad }
+
+// mark is the last sample of a series that was counted.
+type mark struct {
+	T float64 `json:"t"`
+	V float64 `json:"v"`
+}
+
+// marks are the last samples of one version's series, by their labels.
+type marks map[string]mark
+
+// longestGap is how long a series may be away for its growth to count: longer,
+// and the weight may have changed meanwhile, so that the growth of both versions
+// is no fair comparison.
+const longestGap = 60.0 // seconds
+
+// gain counts what a counter's series gained behind the marks, and moves the
+// marks on. Samples at or before a mark are old news; a value that falls is a
+// counter that began again at zero; a series without a mark began at zero after
+// since (seconds), and only takes a mark where it was there before. gaps counts
+// the series whose growth was left out.
+func (m marks) gain(a answer, since float64, status []string) (sum count, newest float64, gaps int) {
+	for _, s := range a.series {
+		name := identity(s.labels)
+		last, known := m[name]
+		var grown float64
+		for _, x := range s.samples {
+			switch {
+			case math.IsNaN(x.v) || math.IsInf(x.v, 0) || x.v < 0 || known && x.t <= last.T:
+				continue
+			case !known && x.t <= since:
+			case !known:
+				grown += x.v
+			case x.t-last.T > longestGap:
+				gaps++
+			case x.v < last.V:
+				grown += x.v
+			default:
+				grown += x.v - last.V
+			}
+			last, known = mark{x.t, x.v}, true
+		}
+		if _, marked := m[name]; !known || !marked && len(m) >= maxSeries {
+			continue
+		}
+		m[name] = last
+		newest = max(newest, last.T)
+		n := int64(math.Round(grown))
+		sum.N += n
+		if failed(s.labels, status) {
+			sum.Bad += n
+		}
+	}
+	return sum, newest, gaps
+}
+
+// failed reports whether a series counts failed requests.
+func failed(labels map[string]string, status []string) bool {
+	for _, name := range status {
+		if v, ok := labels[name]; ok {
+			return strings.HasPrefix(v, "5")
+		}
+	}
+	return false
+}
+
+func identity(labels map[string]string) string {
+	var b strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(labels)) {
+		b.WriteString(name)
+		b.WriteByte(0)
+		b.WriteString(labels[name])
+		b.WriteByte(0)
+	}
+	return b.String()
+}

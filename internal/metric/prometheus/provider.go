@@ -1,0 +1,130 @@
+// Package prometheus is the metric.Provider of a Prometheus server (or of what
+// speaks its HTTP API). Errors are read from a counter of requests, sample by
+// sample, so that resets and gaps are seen; gauges are PromQL. It knows no
+// scraping, no router and no statistics.
+//
+// No data, old data and an unreachable server all mean that there is no
+// evidence, with the reason; none of them is ever a zero.
+//
+// Read this file first, then reader.go, counter.go (samples to counts) and
+// client.go (what is sent, and what of an answer is believed).
+package prometheus
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/haldane-project/haldane/internal/metric"
+	"github.com/haldane-project/haldane/internal/metric/query"
+	"github.com/haldane-project/haldane/internal/release"
+)
+
+// Options of a Provider. Only URL is needed; zero values of the others mean
+// the defaults that stand beside them.
+type Options struct {
+	URL  string // http://host:port/prefix; credentials in it are refused
+	Auth Auth
+	TLS  TLS
+	// Requests selects the counter of one version's requests, with variables:
+	// http_server_request_duration_seconds_count{version="$version"}
+	Requests string
+	// StatusLabels are the labels that may hold a status code, the first that is
+	// there counts: code, status, status_code, http_response_status_code.
+	// A request failed when it begins with 5.
+	StatusLabels []string
+	Interval     time.Duration // between polls: 1 second
+	Timeout      time.Duration // of one query: 5 seconds
+	Stale        time.Duration // a newest sample older than this is no evidence: 1 minute
+	Window       time.Duration // what $window stands for: 1 minute
+}
+
+// defaultRequests is the counter of OpenTelemetry's HTTP conventions.
+const defaultRequests = `http_server_request_duration_seconds_count{version="$version"}`
+
+func (o Options) defaulted() Options {
+	if o.Requests == "" {
+		o.Requests = defaultRequests
+	}
+	if len(o.StatusLabels) == 0 {
+		o.StatusLabels = []string{"code", "status", "status_code", "http_response_status_code"}
+	}
+	for value, usual := range map[*time.Duration]time.Duration{
+		&o.Interval: time.Second, &o.Timeout: 5 * time.Second, &o.Stale: time.Minute, &o.Window: time.Minute,
+	} {
+		if *value == 0 {
+			*value = usual
+		}
+	}
+	return o
+}
+
+// Provider reads from one server.
+type Provider struct {
+	options  Options
+	client   *client
+	requests *query.Query
+	polls    atomic.Int64 // finished, of all readers
+}
+
+var _ metric.Provider = (*Provider)(nil)
+
+// New returns a Provider. It does not connect yet.
+func New(o Options) (*Provider, error) {
+	o = o.defaulted()
+	c, err := newClient(o)
+	if err != nil {
+		return nil, fmt.Errorf("prometheus at %s: %w", redacted(o.URL), err)
+	}
+	q, err := query.Parse(o.Requests)
+	if err != nil {
+		return nil, fmt.Errorf("prometheus at %s: counter of requests: %w", redacted(o.URL), err)
+	}
+	if !q.Selector() {
+		return nil, fmt.Errorf("prometheus at %s: counter of requests %q: expected a selector such as %s", redacted(o.URL), o.Requests, defaultRequests)
+	}
+	return &Provider{options: o, client: c, requests: q}, nil
+}
+
+// Check implements metric.Provider.
+func (p *Provider) Check(_ context.Context, rel release.Release, metrics []release.Metric) error {
+	for _, m := range metrics {
+		if err := p.check(m); err != nil {
+			return fmt.Errorf("metric %s of release %s: %w", m.Name, rel.Name, err)
+		}
+	}
+	return nil
+}
+
+func (p *Provider) check(m release.Metric) error {
+	switch {
+	case m.Source.Process != "" || m.Source.LLM != "":
+		return errors.New("a Prometheus server knows no processes and no model: remove the source, or give a query as source.prometheus")
+	case m.Source.Prometheus != "":
+		if m.Kind != release.Gauge {
+			return fmt.Errorf("a query gives a level over time, so the kind must be gauge, not %s", m.Kind)
+		}
+		_, err := query.Parse(m.Source.Prometheus)
+		return err
+	case m.Kind != release.Errors && m.Kind != release.Rate:
+		return fmt.Errorf("kind %s needs a query as source.prometheus; known without one: errors, rate", m.Kind)
+	}
+	return nil
+}
+
+// Open implements metric.Provider.
+func (p *Provider) Open(ctx context.Context, s metric.Subject, saved []byte) (metric.Reader, error) {
+	if err := p.Check(ctx, s.Release, s.Metrics); err != nil {
+		return nil, err
+	}
+	c := cursor{}
+	if len(saved) > 0 {
+		if err := json.Unmarshal(saved, &c); err != nil {
+			return nil, fmt.Errorf("open the evidence of run %s: the saved cursor is not one of the Prometheus provider: %w", s.Run, err)
+		}
+	}
+	return newReader(p, s, c)
+}
