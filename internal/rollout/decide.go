@@ -101,9 +101,32 @@ func (d *decider) judged() bool {
 }
 
 // step is the run's current step.
-func (d *decider) step() release.Step {
-	r := d.run()
-	return r.Plan.Steps[min(max(r.Step, 0), len(r.Plan.Steps)-1)]
+func (d *decider) step() release.Step { return d.run().Plan.Steps[d.run().Step] }
+
+// mend makes a state that another version of the program kept one that can be
+// decided on: a plan has steps, a run is in one of them and in a known phase.
+func (s *State) mend() {
+	r := s.Run
+	if len(r.Plan.Steps) == 0 {
+		r.Plan.Steps = []release.Step{release.FullStep()}
+	}
+	last := len(r.Plan.Steps) - 1
+	r.Step, r.Back = min(max(r.Step, 0), last), min(r.Back, last)
+	if !r.Outcome.Ended() {
+		r.Outcome = Aborted
+		if r.Phase != RollingBack {
+			r.Outcome = ""
+		}
+	}
+	switch r.Phase {
+	case Preparing, Progressing, Finishing, RollingBack, Promoted, RolledBack, Aborted, Superseded:
+	case Baking:
+		if r.From == nil {
+			r.Phase = Progressing
+		}
+	default:
+		r.Phase, r.Step = Preparing, 0
+	}
 }
 
 // evidence is the judge's word on the run that the input speaks of. A run that
@@ -132,7 +155,8 @@ func (d *decider) wakeAt(t time.Time) {
 }
 
 // since returns how long ago a time was; a clock that went back makes it zero
-// and moves the time, so that nothing ends sooner than was seen to pass.
+// and moves the time, so that nothing ends sooner than was seen to pass. A clock
+// that leaps forward can not be told from time that passed.
 func (d *decider) since(t *time.Time) time.Duration {
 	if d.now.Before(*t) {
 		*t = d.now
@@ -191,6 +215,7 @@ func cloneState(s State) State {
 			r.Paused = &p
 		}
 		s.Run = &r
+		s.mend()
 	}
 	s.Earlier, s.Leaving = slices.Clone(s.Earlier), slices.Clone(s.Leaving)
 	return s

@@ -102,7 +102,7 @@ func (d *decider) stopped(v release.VersionID) bool {
 
 func (d *decider) leavingSentence(v release.VersionID, name string) string {
 	if !d.off(v) {
-		return fmt.Sprintf("the router still gives %s a share", name)
+		return fmt.Sprintf("the router has not let go of %s yet", name)
 	}
 	if n := d.inFlight(v); n == 0 {
 		return fmt.Sprintf("the instances of %s stop", name)

@@ -18,7 +18,7 @@ func (d *decider) split() release.Split {
 	case d.active() && r.Phase == Progressing:
 		d.stepSplit(&out)
 	case d.active() && r.Phase == Baking:
-		out.Rest = r.From.ID
+		out.Rest = d.rest()
 		out.Shares = shares(r.To.ID, release.Full, r.From.ID)
 	case stable != nil:
 		out.Rest = stable.ID
@@ -37,7 +37,7 @@ func (d *decider) stepSplit(out *release.Split) {
 		out.Shares = []release.Share{{Version: r.To.ID, Weight: release.Full}}
 		return
 	}
-	out.Rest = r.From.ID
+	out.Rest = d.rest()
 	out.Shares = shares(r.To.ID, s.Weight, r.From.ID)
 	for _, m := range s.Matches {
 		out.Matched = append(out.Matched, release.Matched{Match: m, Version: r.To.ID})
@@ -45,6 +45,15 @@ func (d *decider) stepSplit(out *release.Split) {
 	if s.Mirror > 0 {
 		out.Mirror = &release.Mirror{Version: r.To.ID, Share: s.Mirror}
 	}
+}
+
+// rest is the version that shields and gets what nobody else does: the proven
+// one, which in a run that a person asked for is where it goes to.
+func (d *decider) rest() release.VersionID {
+	if d.run().Extra {
+		return d.run().To.ID
+	}
+	return d.run().From.ID
 }
 
 // shares gives a version its weight and the other one the rest.
