@@ -54,6 +54,10 @@ func (x *exchange) writeHeader(res *http.Response) {
 	if x.pick.cookie != "" {
 		setCookie(h, x.table.config.Sticky, x.pick.cookie, x.r.TLS != nil)
 	}
+	if len(res.Trailer) > 0 && x.r.ProtoMajor == 1 {
+		delete(h, "Content-Length") // a trailer needs chunks
+		res.ContentLength = -1
+	}
 	for name := range res.Trailer {
 		if !forbiddenTrailer(name) {
 			h.Add("Trailer", name)

@@ -11,14 +11,19 @@ import (
 // notes the client's own faults, so that they are not taken for a version's,
 // and keeps what was read as long as that is within limit, for a second try.
 type body struct {
-	mu    sync.Mutex // held while reading from src: a later attempt waits for an earlier one's read
 	req   *http.Request
 	src   io.Reader
 	limit int64 // bytes kept; 0: nothing is
-	kept  []byte
-	lost  bool // more than limit was read
-	read  int64
-	end   error // what src ended with
+
+	reading sync.Mutex // held while src is read: a later attempt waits for an earlier one's read
+
+	mu     sync.Mutex // guards what follows
+	kept   []byte
+	lost   bool // more than limit was read
+	read   int64
+	end    error // what src ended with
+	busy   bool  // src is being read
+	closed bool
 }
 
 var errDetached = errors.New("proxy: this attempt was given up")
@@ -31,24 +36,58 @@ type cursor struct {
 }
 
 func (c *cursor) Read(p []byte) (int, error) {
+	if n, err, done := c.known(p); done {
+		return n, err
+	}
 	b := c.b
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if c.dead {
+	b.reading.Lock()
+	defer b.reading.Unlock()
+	if n, err, done := c.known(p); done {
+		return n, err
+	}
+	if !b.begin() {
 		return 0, errDetached
 	}
-	if c.off < b.read {
-		n := copy(p, b.kept[c.off:])
-		c.off += int64(n)
-		return n, nil
-	}
-	if b.end != nil {
-		return 0, b.end
-	}
 	n, err := b.src.Read(p)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.busy = false
 	b.note(p[:n], err)
 	c.off += int64(n)
 	return n, err
+}
+
+// known reads what earlier reads left; done false: src must be read.
+func (c *cursor) known(p []byte) (n int, err error, done bool) {
+	b := c.b
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch {
+	case c.dead:
+		return 0, errDetached, true
+	case c.off < b.read:
+		n = copy(p, b.kept[c.off:])
+		c.off += int64(n)
+		return n, nil, true
+	case b.end != nil:
+		return 0, b.end, true
+	}
+	return 0, nil, false
+}
+
+func (b *body) begin() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.busy = !b.closed
+	return b.busy
+}
+
+// shut ends all reading and reports whether src is being read at this moment.
+func (b *body) shut() (busy bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.closed = true
+	return b.busy
 }
 
 func (b *body) note(p []byte, err error) {

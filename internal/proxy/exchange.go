@@ -65,6 +65,13 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x.serve()
 }
 
+// abandon ends what still reads the request: the client sent it for nothing.
+func (x *exchange) abandon() {
+	if x.body != nil && x.body.shut() {
+		http.NewResponseController(x.w).SetReadDeadline(time.Unix(1, 0)) // only other servers' writers cannot
+	}
+}
+
 // enter chooses a version from the table in force and counts the request into
 // it. Counting first and then making sure that the table is still the same one
 // lets Set promise that no request follows an old table unseen. False: no
@@ -121,6 +128,7 @@ func (x *exchange) serve() {
 	}
 	whole := x.answer(&a)
 	x.finish(&a)
+	x.abandon()
 	if !whole {
 		panic(http.ErrAbortHandler) // the client must see that the answer is not whole
 	}

@@ -194,7 +194,10 @@ func TestFraming(t *testing.T) {
 	t.Logf("%d cases", len(framingCases))
 	origin := newStrictOrigin(t)
 	w := newWorld(t, Options{})
-	w.set(t, Routing{Split: shares(0), Backends: backends("http://"+origin.addr, "")})
+	w.set(t, Routing{
+		Config: release.Embedded{Timeouts: release.Timeouts{Header: 200 * time.Millisecond}},
+		Split:  shares(0), Backends: backends("http://"+origin.addr, ""),
+	})
 	for _, c := range framingCases {
 		t.Run(c.name, func(t *testing.T) {
 			want := map[framing]int{one: 1, two: 2, either: 1}[c.want]

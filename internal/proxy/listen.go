@@ -131,12 +131,14 @@ func (f *front) renew(s *http.Server) *http.Server {
 	return old
 }
 
-// deliver gives a connection to the server of the day.
+// deliver gives a connection to the server of the day. The deadline is for the
+// look at its first bytes, for HTTP/2 without TLS, where that server sets none.
 func (f *front) deliver(c net.Conn) {
 	for {
 		f.mu.Lock()
-		fd := f.feed
+		fd, first := f.feed, f.server.ReadHeaderTimeout
 		f.mu.Unlock()
+		c.SetReadDeadline(time.Now().Add(first)) // a connection that is gone shows at its first read
 		if fd.put(c) {
 			return
 		}

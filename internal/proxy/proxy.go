@@ -55,7 +55,7 @@ func DefaultLimits() Limits {
 	return Limits{
 		HeaderBytes: 64 << 10, Streams: 250, DialTimeout: 5 * time.Second,
 		PoolIdle: 4 * time.Second, PoolSize: 512,
-		HeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
+		HeaderTimeout: 5 * time.Second, IdleTimeout: 2 * time.Minute,
 	}
 }
 
