@@ -65,7 +65,11 @@ func TestNoDataIsNotGood(t *testing.T) {
 			t.Parallel()
 			server := httptest.NewServer(c.serve)
 			defer server.Close()
-			p, err := New(Options{URL: server.URL, Interval: 10 * time.Millisecond, Timeout: 2 * time.Second, Stale: time.Nanosecond})
+			timeout := 30 * time.Second
+			if c.name == "Silent" {
+				timeout = 100 * time.Millisecond
+			}
+			p, err := New(Options{URL: server.URL, Interval: 10 * time.Millisecond, Timeout: timeout, Stale: time.Nanosecond})
 			if err != nil {
 				t.Fatal(err)
 			}
