@@ -58,10 +58,18 @@ func (d *decider) covered(l *Leaving) bool {
 	if d.in.Deleted || s == nil || s.ID == l.Version.ID {
 		return true
 	}
-	if d.hasReady(s.ID, d.in.Release.Replicas) {
+	if d.hasReady(s.ID, d.in.Release.Replicas) || d.allOnCanary() && d.hasReady(d.run().To.ID, d.in.Release.Replicas) {
 		return true
 	}
 	return d.hasReady(s.ID, 1) && d.over(&l.Off, drainOf(l.Version))
+}
+
+// allOnCanary reports whether the run's step has all of the traffic.
+func (d *decider) allOnCanary() bool {
+	if !d.active() || d.run().Phase != Progressing && d.run().Phase != Baking {
+		return false
+	}
+	return d.step().Weight == release.Full
 }
 
 func drainOf(v release.Version) time.Duration {
