@@ -22,7 +22,7 @@ func listening(pgid int) ([]int, error) {
 		return nil, err
 	}
 	var ports []int
-	for _, table := range []func() (procfs.NetTCP, error){proc.NetTCP, proc.NetTCP6} {
+	for _, table := range []func() (procfs.NetTCP, error){proc.NetTCP, proc.NetTCP6} { //nolint:staticcheck // netlink would be a dependency for a hint
 		lines, err := table()
 		if err != nil {
 			continue // no IPv6 here

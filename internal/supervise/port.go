@@ -35,7 +35,7 @@ func (p *ports) take() (int, error) {
 	for range 100 {
 		want := 0
 		if p.end > p.low {
-			want = p.low + rand.IntN(p.end-p.low)
+			want = p.low + rand.IntN(p.end-p.low) //nolint:gosec // a port is no secret
 		}
 		if port, ok := free(want); ok && !p.used[port] {
 			p.used[port] = true

@@ -77,12 +77,12 @@ func (s *Supervisor) forkRecorded(l launch, token string, log *ring) (*process, 
 	if err != nil {
 		return nil, err
 	}
-	defer null.Close()
+	defer letGo(null)
 	r, w, err := os.Pipe()
 	if err != nil {
 		return nil, err
 	}
-	defer w.Close()
+	defer letGo(w)
 	started, err := s.forks.start(l, &os.ProcAttr{
 		Dir:   l.dir,
 		Env:   l.env,
@@ -90,7 +90,7 @@ func (s *Supervisor) forkRecorded(l launch, token string, log *ring) (*process, 
 		Sys:   attributes(),
 	})
 	if err != nil {
-		r.Close()
+		letGo(r)
 		return nil, startError(l, err)
 	}
 	p := &process{s: s, os: started, pid: started.Pid, token: token, output: r, copied: make(chan struct{}), exited: make(chan struct{})}
@@ -148,11 +148,14 @@ func (p *process) end() *os.ProcessState {
 // finishOutput reads the last lines; whoever still holds the pipe is cut off.
 func (p *process) finishOutput() {
 	if err := p.output.SetReadDeadline(time.Now().Add(200 * time.Millisecond)); err != nil {
-		p.output.Close()
+		letGo(p.output)
 	}
 	<-p.copied
-	p.output.Close()
+	letGo(p.output)
 }
+
+// letGo closes what was only read or inherited: nothing can be lost.
+func letGo(f *os.File) { _ = f.Close() }
 
 // groupGone reports whether nothing of the group lives any more.
 func (p *process) groupGone() bool {

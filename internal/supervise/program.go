@@ -155,7 +155,7 @@ func readValue(path string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer f.Close()
+	defer letGo(f)
 	b, err := io.ReadAll(io.LimitReader(f, maxValue+1))
 	if err != nil {
 		return "", err
