@@ -513,7 +513,7 @@ func TestLaws(t *testing.T) {
 	}
 	n := *worlds
 	if testing.Short() || racing {
-		n /= 20
+		n /= 40
 	}
 	if s, what := broken(n, rollout.Decide, 0); what != nil {
 		t.Errorf("world %d breaks\n%s", s, strings.Join(what, "\n"))

@@ -123,6 +123,9 @@ var mutants = []struct {
 // TestLawsNoticeMutants shows that the laws can fail: every faulty core breaks
 // the law that guards against its fault.
 func TestLawsNoticeMutants(t *testing.T) {
+	if racing {
+		t.Skip("the same code as in TestLaws: a race would be found there")
+	}
 	for _, m := range mutants {
 		t.Run(strings.ReplaceAll(m.name, " ", "_"), func(t *testing.T) {
 			s, what := broken(3000, m.decide, m.law)
