@@ -72,7 +72,7 @@ func (r *Recorder) Boot() string { return r.boot }
 // passed over.
 func (r *Recorder) Observe(o *release.Observation) {
 	s := r.of(key{o.Release, o.Version})
-	stripe := int(rand.Uint32())
+	stripe := int(rand.Uint32()) //nolint:gosec // spreads observers over cells; nothing secret
 	s.add(stripe, o)
 	if taps := s.taps.Load(); taps != nil {
 		for _, t := range *taps {

@@ -49,9 +49,7 @@ func TestEveryObservationIsCountedOnce(t *testing.T) {
 			got.Stable.N += p.Stable.N
 			got.Canary.N += p.Canary.N
 			got.Canary.Bad += p.Canary.Bad
-			for _, b := range p.Canary.Bins {
-				got.Canary.Bins = append(got.Canary.Bins, b)
-			}
+			got.Canary.Bins = append(got.Canary.Bins, p.Canary.Bins...)
 		}
 	}
 	var all sync.WaitGroup

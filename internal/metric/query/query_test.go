@@ -36,7 +36,7 @@ func TestBind(t *testing.T) {
 func TestParseRefuses(t *testing.T) {
 	cases := []struct{ text, want string }{
 		{`avg(`, "not PromQL"},
-		{`q{version="$verison"}`, "$version"},
+		{`q{version="$revision"}`, "$version"},
 		{`q[5m]`, "one number at a time"},
 		{`"text"`, "one number at a time"},
 		{strings.Repeat("1+", 6000) + "1", "at most"},

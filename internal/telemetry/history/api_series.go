@@ -24,7 +24,10 @@ type selection struct {
 	end      int64
 }
 
-// selected reads match[], start, end and limit. The caller closes the querier.
+// close gives the querier back; its error says nothing that a reader needs.
+func (sel *selection) close() { _ = sel.querier.Close() }
+
+// selected reads match[], start, end and limit. The caller closes the selection.
 func (s *Store) selected(r *http.Request) (*selection, error) {
 	now := time.Now()
 	start, err := timeOf(r, "start", now.Add(-defaultSpan))
@@ -92,7 +95,7 @@ func (s *Store) labelNames(ctx context.Context, r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer sel.querier.Close()
+	defer sel.close()
 	return sel.names(func(m ...*labels.Matcher) ([]string, error) {
 		list, _, err := sel.querier.LabelNames(ctx, &storage.LabelHints{Limit: sel.limit}, m...)
 		return list, err
@@ -111,7 +114,7 @@ func (s *Store) labelValues(ctx context.Context, r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer sel.querier.Close()
+	defer sel.close()
 	return sel.names(func(m ...*labels.Matcher) ([]string, error) {
 		list, _, err := sel.querier.LabelValues(ctx, name, &storage.LabelHints{Limit: sel.limit}, m...)
 		return list, err
@@ -123,7 +126,7 @@ func (s *Store) series(ctx context.Context, r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer sel.querier.Close()
+	defer sel.close()
 	if len(sel.matchers) == 0 {
 		return nil, bad("match[]", errors.New("expected at least one selector"))
 	}

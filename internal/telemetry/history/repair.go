@@ -72,11 +72,12 @@ func unreadable(dir string) []string {
 			continue
 		}
 		b, err := tsdb.OpenBlock(slog.New(slog.DiscardHandler), filepath.Join(dir, name), nil, nil)
+		if err == nil {
+			err = b.Close()
+		}
 		if err != nil {
 			out = append(out, name)
-			continue
 		}
-		b.Close()
 	}
 	return out
 }
