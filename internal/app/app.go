@@ -102,6 +102,7 @@ func build(ctx context.Context, o Options, tokens []web.Token) (_ standalone.Par
 	fleet := switchboard.New(map[string]workload.Runtime{switchboard.Process: procs, switchboard.Endpoints: ends})
 	provider := embedded.New(m.recorder, m.querier)
 	m.recorder.SetUsage(usage(procs, o.Log))
+	m.recorder.SetInFlight(inFlight(rt))
 	passes := reconcile.New(reconcile.Ports{
 		Store: db, Router: rt, Runtime: fleet, Metrics: provider,
 		Parse: parse, Ask: askWebhook, Seen: m.seen, Log: o.Log,

@@ -23,6 +23,7 @@ import (
 	"github.com/haldane-project/haldane/internal/status"
 	"github.com/haldane-project/haldane/internal/store"
 	"github.com/haldane-project/haldane/internal/telemetry"
+	router "github.com/haldane-project/haldane/internal/traffic/embedded"
 	"github.com/haldane-project/haldane/internal/web"
 	"github.com/haldane-project/haldane/internal/workload/process"
 )
@@ -113,6 +114,17 @@ func usage(p *process.Runtime, log *slog.Logger) func() []telemetry.Usage {
 		for _, u := range list {
 			out = append(out, telemetry.Usage{Release: u.Release, Version: u.Version, Instance: u.Instance,
 				CPUSeconds: u.CPUSeconds, Memory: float64(u.RSSBytes)})
+		}
+		return out
+	}
+}
+
+// inFlight tells the recorder what is inside the versions when it is asked.
+func inFlight(r *router.Router) func() []telemetry.InFlight {
+	return func() []telemetry.InFlight {
+		var out []telemetry.InFlight
+		for _, f := range r.InFlight() {
+			out = append(out, telemetry.InFlight{Release: f.Release, Version: f.Version, Count: f.Count})
 		}
 		return out
 	}

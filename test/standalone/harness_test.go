@@ -221,7 +221,7 @@ func (d *daemon) manifest(v version, rest string) []byte {
 		d.t.Fatal(err)
 	}
 	var env strings.Builder
-	fmt.Fprintf(&env, "HALDANE_TEST_ROLE: version, NAME: %s", v.name)
+	fmt.Fprintf(&env, "HALDANE_TEST_ROLE: version, NAME: %s, FRONT: %q", v.name, d.front)
 	for k, x := range v.env {
 		fmt.Fprintf(&env, ", %s: %q", k, x)
 	}
@@ -231,7 +231,7 @@ metadata: {name: %s}
 spec:
   version: %s
   workload:
-    process: {command: [%q], env: {%s}, replicas: 2, ready: {http: /healthz}}
+    process: {command: [%q], env: {%s}, replicas: 2, drain: 2s, ready: {http: /healthz}}
   traffic:
     embedded: {listen: %q}
 %s`, d.name, v.name, exe, env.String(), d.front, rest)

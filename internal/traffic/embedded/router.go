@@ -10,8 +10,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -182,6 +184,25 @@ func (r *Router) Remove(_ context.Context, rel release.Release) error {
 	s.listener.Close()
 	r.drain(s.proxy.Shutdown)
 	return nil
+}
+
+// InFlight is the number of requests inside one version of a release.
+type InFlight struct {
+	Release string
+	proxy.InFlight
+}
+
+// InFlight lists the requests inside every version that is served, by release.
+func (r *Router) InFlight() []InFlight {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var list []InFlight
+	for _, name := range slices.Sorted(maps.Keys(r.serving)) {
+		for _, f := range r.serving[name].proxy.InFlight() {
+			list = append(list, InFlight{Release: name, InFlight: f})
+		}
+	}
+	return list
 }
 
 // InFlightAt counts the requests of all releases inside the instance at
