@@ -97,7 +97,8 @@ type RunRecord struct {
 }
 
 // Store keeps it all. Every write that returns nil survives a power cut; one
-// that returns an error wrote nothing. A limit of 0 or less means all.
+// that returns an error wrote nothing, or (a disk that failed, then a crash) all
+// of it. A limit of 0 or less means all.
 type Store interface {
 	Get(ctx context.Context, name string) (Record, error)
 	List(ctx context.Context) ([]Record, error)

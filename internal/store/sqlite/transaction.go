@@ -21,8 +21,10 @@ type execer interface {
 }
 
 // transact runs f in one write transaction: all of it or nothing. Nothing is
-// half-written also where the disk is full; the next write starts clean. The
-// caller holds mu, except while opening.
+// half-written also where the disk is full; the next write starts clean. Only
+// where a sync failed and a crash follows before the next write, the refused
+// transaction may be there after the restart, whole. The caller holds mu,
+// except while opening.
 func (s *Store) transact(ctx context.Context, f func(context.Context, execer) error) error {
 	conn, err := s.write.Conn(ctx)
 	if err != nil {
