@@ -36,11 +36,13 @@ type hints interface {
 	hint(code int, header textproto.MIMEHeader) error
 }
 
-// freshness is how long a connection may have been idle that is used for a
-// request that cannot be sent twice. Servers close idle connections after
-// some time that they do not tell; a request that crosses such a close is lost
-// with no sign whether it was acted upon. No server gives up a connection
-// within this time; an older one is closed and a new one made.
+// freshness is how long ago a connection's last request may have been sent for
+// it to be used for one that cannot be sent twice. Servers close idle
+// connections after a time that they do not tell. A request that crosses such a
+// close and was not acknowledged by the server's kernel is sent again; one that
+// was acknowledged while the server closed is lost with no sign whether it was
+// acted upon. No server gives up a connection within this time; an older one is
+// closed and a new one made.
 const freshness = 5 * time.Millisecond
 
 func (t *h1) send(out *http.Request, hints hints) (*http.Response, error) {
@@ -58,8 +60,9 @@ func (t *h1) send(out *http.Request, hints hints) (*http.Response, error) {
 		if err == nil {
 			return res, nil
 		}
+		again := c.uses > 0 && out.Context().Err() == nil && c.lost(err, m)
 		c.conn.Close()
-		if c.uses == 0 || !c.lost(err, m) || out.Context().Err() != nil {
+		if !again {
 			return nil, err
 		}
 	}
@@ -72,7 +75,7 @@ func (t *h1) get(ctx context.Context, repeatable bool) (*h1conn, error) {
 		if c == nil {
 			return t.dial(ctx)
 		}
-		old := !repeatable && time.Since(c.since) > freshness
+		old := !repeatable && time.Since(c.sent) > freshness
 		if !old && c.alive() {
 			return c, nil
 		}
@@ -163,15 +166,14 @@ func (t *h1) CloseIdleConnections() {
 }
 
 // lost reports whether a request on a used connection may be sent again on
-// another one: nothing of it was written, or the connection was closed without
-// a byte of an answer and the request may be sent twice.
+// another one: the connection was closed without a byte of an answer, and
+// nothing of the request was written, or the server's kernel took none of it,
+// or the request may be sent twice.
 func (c *h1conn) lost(err error, m *message) bool {
-	if c.written == 0 && !m.streamed {
-		return true
-	}
-	if !m.repeatable || c.answered {
+	closed := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
+		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+	if !closed || c.answered || m.streamed {
 		return false
 	}
-	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
-		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+	return c.written == 0 || m.repeatable || (c.raw != nil && unreceived(c.raw, c.total))
 }

@@ -22,7 +22,9 @@ type h1conn struct {
 	raw   syscall.RawConn // nil: cannot be asked
 	br    *bufio.Reader
 	since time.Time // idle since
+	sent  time.Time // before the last request was written
 	uses  int       // exchanges before this one
+	total int64     // bytes written by exchanges before this one
 
 	// of the exchange under way
 	written  int64
@@ -95,7 +97,7 @@ func (r reader) Read(p []byte) (int, error) {
 // exchange sends the request and reads the header of the answer. After an
 // error the connection is of no use.
 func (c *h1conn) exchange(out *http.Request, m *message, hints hints) (*http.Response, error) {
-	c.written, c.answered, c.upload = 0, false, nil
+	c.written, c.answered, c.upload, c.sent = 0, false, nil, time.Now()
 	c.watch = context.AfterFunc(out.Context(), c.interrupt)
 	n, err := c.conn.Write(m.bytes)
 	c.written = int64(n)
@@ -115,7 +117,9 @@ func (c *h1conn) exchange(out *http.Request, m *message, hints hints) (*http.Res
 	}
 	if err != nil {
 		c.watch()
-		c.conn.Close() // an upload that waits for the connection ends by this
+		if m.streamed {
+			c.conn.Close() // an upload that waits for the connection ends by this
+		}
 		return nil, c.because(err)
 	}
 	return c.deliver(out, res)
@@ -193,6 +197,7 @@ func (c *h1conn) end(keep bool) {
 		c.conn.Close()
 		return
 	}
+	c.total += c.written
 	c.t.put(c)
 }
 

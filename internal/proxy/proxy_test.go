@@ -165,15 +165,15 @@ func TestNoVersionReady(t *testing.T) {
 func TestShareIsBinomial(t *testing.T) {
 	w := newWorld(t, Options{})
 	w.set(t, Routing{Split: shares(1000), Backends: backends(serve(t, named("s")), serve(t, named("c")))})
-	const n = 4000
+	const n = 2000
 	got := 0
 	for range n {
 		if _, b, _ := get(t, http.DefaultClient, request("GET", w.url, nil)); b == "c" {
 			got++
 		}
 	}
-	// 10 %: mean 400, sigma 19; six sigma
-	if got < 400-114 || got > 400+114 {
+	// 10 %: mean 200, sigma 13.4; six sigma
+	if got < 200-81 || got > 200+81 {
 		t.Errorf("%d of %d requests at weight 10 %%: outside six sigma", got, n)
 	}
 	for _, o := range w.seen.wait(t, n) {
