@@ -72,6 +72,11 @@ func (x *exchange) judgeEarly(a *attempt) bool {
 		return true
 	}
 	a.obs.Status = a.res.StatusCode
+	if a.res.StatusCode == http.StatusSwitchingProtocols && !x.switches(a.res) {
+		a.obs.Status = 0
+		settle(&a.obs, causeBad)
+		return true
+	}
 	if failedStatus(a.res.StatusCode) {
 		settle(&a.obs, causeStatus)
 		return true

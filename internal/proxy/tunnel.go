@@ -66,15 +66,19 @@ func (t *tunnels) drain(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// tunnel joins client and instance after 101 Switching Protocols. An upgrade
-// that was not asked for is a bad answer.
+// switches reports whether 101 answers what was asked.
+func (x *exchange) switches(res *http.Response) bool {
+	_, ok := res.Body.(io.ReadWriteCloser)
+	return ok && x.upgrade && strings.EqualFold(res.Header.Get("Upgrade"), "websocket")
+}
+
+// tunnel joins client and instance after 101 Switching Protocols.
 func (x *exchange) tunnel(a *attempt) bool {
-	back, ok := a.res.Body.(io.ReadWriteCloser)
-	if !ok || !x.upgrade || !strings.EqualFold(a.res.Header.Get("Upgrade"), "websocket") {
-		settle(&a.obs, causeBad)
+	if a.obs.Cause == causeBad { // an upgrade that was not asked for
 		x.answerError(a, true)
 		return true
 	}
+	back := a.res.Body.(io.ReadWriteCloser) // as switches has found
 	conn, buf, err := http.NewResponseController(x.w).Hijack()
 	if err != nil {
 		x.hungUp(a)
