@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -36,6 +37,12 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		args = args[1:]
 	}
 	root.SetArgs(args)
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		if i := slices.IndexFunc(args, func(a string) bool { return !strings.HasPrefix(a, "-") }); cmd == root && i >= 0 {
+			return unknownCommand(root, args[i]) // its flags are not the root's
+		}
+		return flagError(cmd, err)
+	})
 	err := root.ExecuteContext(ctx)
 	return sh.end(err)
 }
@@ -64,7 +71,6 @@ away by itself, with a stated probability of being wrong.`,
 	root.SetIn(sh.in)
 	root.SetOut(sh.out)
 	root.SetErr(sh.err)
-	root.SetFlagErrorFunc(flagError)
 	root.SetHelpFunc(sh.help)
 	sh.globals(root)
 	root.PersistentPreRunE = func(*cobra.Command, []string) error { return sh.begin() }

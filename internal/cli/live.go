@@ -190,7 +190,7 @@ func (l *live) foot() []string {
 	for _, k := range l.can() {
 		parts = append(parts, l.s.paint(strong, k.key)+" "+k.word)
 	}
-	parts = append(parts, l.s.paint(strong, "?")+" legend", l.s.paint(strong, "q")+" "+orElse(l.leave, "leave (the run goes on)"))
+	parts = append(parts, l.s.paint(strong, "?")+" legend", l.s.paint(strong, "q")+" "+orElse(l.leave, "leave"))
 	line := "  " + strings.Join(parts, "   ")
 	switch {
 	case l.down != nil:

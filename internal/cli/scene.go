@@ -114,11 +114,17 @@ func (sc scene) steps(s screen) string {
 		return ""
 	}
 	at := stepOf(sc.rel.Status)
+	left := run.Phase == "RollingBack" || run.Phase == "RolledBack" || run.Phase == "Aborted"
+	if left && sc.look != nil {
+		at = sc.look.Step
+	}
 	var parts []string
 	for i, weight := range run.Steps {
 		switch {
 		case run.Phase == "Promoted" || run.Phase == "Baking" || run.Phase == "Finishing" || i < at:
 			parts = append(parts, s.paint(good, s.glyph("✓", "+")+" "+weight))
+		case i == at && left:
+			parts = append(parts, s.paint(bad, s.glyph("✗", "x")+" "+weight))
 		case i == at && sc.rel.Status.Canary != nil && run.Phase == "Progressing":
 			parts = append(parts, s.paint(canary, s.glyph("●", "*")+" "+weight))
 		default:

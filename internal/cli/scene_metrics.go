@@ -91,8 +91,8 @@ func (sc scene) worth(s screen, m judge.MetricReport) string {
 	odds := status.Odds(m.LogE) + " of " + strings.TrimPrefix(status.Odds(m.Threshold), "1 : ")
 	line := strings.Repeat(" ", 4+nameCells) + s.paint(faint, "against ") + gauge(s, m.LogE, m.Threshold, cells, bad) + " " + pad(s.text(odds), 17)
 	switch {
-	case m.ProofThreshold <= 0:
-		return line + s.paint(faint, s.text(m.Reason))
+	case m.ProofThreshold <= 0 || m.Verdict == judge.Fail:
+		return strings.TrimRight(line, " ")
 	case m.LogProof >= m.ProofThreshold:
 		return line + s.paint(good, s.glyph("✓ ", "+ ")+"proven: "+s.text(orElse(m.Margin, "within the margin")))
 	}

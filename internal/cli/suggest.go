@@ -24,8 +24,8 @@ func known(what string, names []string, word string) string {
 	return fmt.Sprintf(": %s are %s%s", what, strings.Join(names, ", "), more)
 }
 
-// nearest returns the names within two typing errors of the word, or that
-// begin with it, best first, at most three.
+// nearest returns the names within two typing errors of the word (fewer for short
+// names), or that begin with it, best first, at most three.
 func nearest(word string, names []string) []string {
 	type hit struct {
 		name string
@@ -36,7 +36,7 @@ func nearest(word string, names []string) []string {
 	for _, n := range names {
 		d := distance(word, strings.ToLower(n))
 		switch {
-		case d <= 2 && d < len([]rune(n)):
+		case d <= min(2, (len([]rune(n))-1)/2) && word != "":
 			hits = append(hits, hit{n, d})
 		case len(word) >= 2 && strings.HasPrefix(strings.ToLower(n), word):
 			hits = append(hits, hit{n, 3})
