@@ -3,6 +3,7 @@ package prometheus
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"math"
 	"net/http"
@@ -136,6 +137,34 @@ func TestCredentialsAreNamedAndSent(t *testing.T) {
 		if _, err := New(o); err == nil || !contains(err.Error(), want) || contains(err.Error(), "hunter2") || contains(err.Error(), ":pw") {
 			t.Errorf("%+v: error %v, want %q and no secret", o, err, want)
 		}
+	}
+}
+
+func TestHistoryIsStablesGainOfTheLastMinute(t *testing.T) {
+	begin := float64(time.Now().Unix())
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !contains(r.FormValue("query"), "stable0000") {
+			w.Write([]byte(`{"status":"success","data":{"resultType":"matrix","result":[]}}`))
+			return
+		}
+		fmt.Fprintf(w, `{"status":"success","data":{"resultType":"matrix","result":[
+			{"metric":{"code":"200"},"values":[[%[1]f,"1000"],[%[2]f,"1500"],[%[3]f,"1900"]]},
+			{"metric":{"code":"500"},"values":[[%[2]f,"7"],[%[3]f,"9"]]}]}}`, begin-200, begin-70, begin-10)
+	}))
+	defer server.Close()
+	p, err := New(Options{URL: server.URL})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.client.http.CloseIdleConnections()
+	r, err := p.Open(t.Context(), subject(release.Metric{Name: "errors", Kind: release.Errors}), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	h, err := r.History(t.Context())
+	if err != nil || h[0].N != 402 || h[0].Bad != 2 {
+		t.Errorf("history %+v %v, want 2 of 402", h, err)
 	}
 }
 

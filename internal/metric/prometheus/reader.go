@@ -335,6 +335,9 @@ func (r *reader) hasGauge() bool {
 
 // History implements metric.Reader.
 func (r *reader) History(ctx context.Context) ([]judge.History, error) {
+	parent := ctx
+	ctx, cancel := context.WithTimeout(parent, r.provider.options.Timeout) // of all queries: a pass waits
+	defer cancel()
 	out := make([]judge.History, len(r.subject.Metrics))
 	started := r.subject.Started
 	for i, m := range r.subject.Metrics {
@@ -355,7 +358,7 @@ func (r *reader) History(ctx context.Context) ([]judge.History, error) {
 		side := sideOf(m.Kind, got)
 		out[i].N, out[i].Bad = side.N, side.Bad
 	}
-	return out, ctx.Err()
+	return out, parent.Err()
 }
 
 func rounded(d time.Duration) time.Duration { return d.Round(time.Second) }

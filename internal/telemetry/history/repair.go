@@ -1,7 +1,6 @@
 package history
 
 import (
-	"context"
 	"errors"
 	"io/fs"
 	"log/slog"
@@ -127,26 +126,4 @@ func setAside(dir string, names []string) error {
 		}
 	}
 	return nil
-}
-
-// quiet passes on warnings and errors only: the store tells much of itself.
-func quiet(l *slog.Logger) *slog.Logger {
-	return slog.New(atLeast{l.Handler(), slog.LevelWarn}).With("part", "history")
-}
-
-type atLeast struct {
-	slog.Handler
-	level slog.Level
-}
-
-func (h atLeast) Enabled(ctx context.Context, l slog.Level) bool {
-	return l >= h.level && h.Handler.Enabled(ctx, l)
-}
-
-func (h atLeast) WithAttrs(a []slog.Attr) slog.Handler {
-	return atLeast{h.Handler.WithAttrs(a), h.level}
-}
-
-func (h atLeast) WithGroup(name string) slog.Handler {
-	return atLeast{h.Handler.WithGroup(name), h.level}
 }
