@@ -129,6 +129,12 @@ func newWorld(t *testing.T, files *release.TLS) *world {
 			{Version: "b", Addresses: []string{"h2c://" + startServer(t)}},
 		},
 	}
+	w.listen(t)
+	return w
+}
+
+// listen puts the routing in force and serves it.
+func (w *world) listen(t *testing.T) {
 	if err := w.proxy.Set(w.routing); err != nil {
 		t.Fatal(err)
 	}
@@ -143,7 +149,6 @@ func newWorld(t *testing.T, files *release.TLS) *world {
 		defer cancel()
 		w.proxy.Shutdown(ctx) // idle client connections are closed by force
 	})
-	return w
 }
 
 func split(b release.Weight) release.Split {
