@@ -43,6 +43,7 @@ func (c *checker) analysis(path string, s *v1alpha1.AnalysisSpec) release.Analys
 
 func (c *checker) metric(path string, s v1alpha1.MetricSpec) release.Metric {
 	c.name(path+".name", s.Name, "the metric")
+	judged := word(c, path+".onFail", s.OnFail, "", release.JudgedRollBack, release.JudgedPause, release.JudgedWatch)
 	if s.Kind == "" {
 		c.add(path+".kind", didYouMean(s.Kind, kindWords()), "is missing")
 		return release.Metric{Name: s.Name}
@@ -57,12 +58,15 @@ func (c *checker) metric(path string, s v1alpha1.MetricSpec) release.Metric {
 		Source: c.source(path+".source", s.Source, kind),
 		Margin: c.margin(path+".margin", s.Margin, kind),
 		Limit:  c.limit(path+".limit", s.Limit, kind, s.Source),
+		Judge:  judged,
 	}
-	judged := release.JudgedPause
-	if always(kind) {
-		judged = release.JudgedRollBack
+	switch {
+	case m.Judge != "":
+	case always(kind):
+		m.Judge = release.JudgedRollBack
+	default:
+		m.Judge = release.JudgedPause
 	}
-	m.Judge = word(c, path+".onFail", s.OnFail, judged, release.JudgedRollBack, release.JudgedPause, release.JudgedWatch)
 	m.Required = always(kind) && m.Judge != release.JudgedWatch
 	if s.Required != nil {
 		m.Required = *s.Required
