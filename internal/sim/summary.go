@@ -37,7 +37,14 @@ func chance(k, n int) Chance {
 	p, m := float64(k)/float64(n), float64(n)
 	mid := (p + z*z/(2*m)) / (1 + z*z/m)
 	half := z / (1 + z*z/m) * math.Sqrt(p*(1-p)/m+z*z/(4*m*m))
-	return Chance{Count: k, Share: p, Low: max(0, mid-half), High: min(1, mid+half)}
+	out := Chance{Count: k, Share: p, Low: max(0, mid-half), High: min(1, mid+half)}
+	if k == 0 {
+		out.Low = 0 // without what rounding leaves
+	}
+	if k == n {
+		out.High = 1
+	}
+	return out
 }
 
 func quantiles(x []float64) Quantiles {
