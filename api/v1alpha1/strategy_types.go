@@ -91,7 +91,8 @@ type StepSpec struct {
 	// +optional
 	Gates []GateSpec `json:"gates,omitempty"`
 	// Capacity is the share of the instances that the new version runs in this
-	// step, at least the weight. Default: the weight.
+	// step, at least the weight. Default: so many that none of them carries more
+	// than one of the old version.
 	// +optional
 	Capacity *intstr.IntOrString `json:"capacity,omitempty"`
 	// Deadline of this step; 0s: no limit. Default: strategy.stepDeadline.
@@ -295,7 +296,9 @@ type MetricSpec struct {
 	// +kubebuilder:validation:Pattern=`^\s*(<=|>=|<|>)\s*-?\d+(\.\d+)?([eE][-+]?\d{1,2})?\s*[A-Za-zµ%]*\s*$`
 	// +optional
 	Limit string `json:"limit,omitempty"`
-	// Quantile that the margin of a latency or an amount is for. Default: "99%".
+	// Quantile that the margin of a latency or an amount is for. A higher one
+	// takes many more requests to prove; harm in the tail is looked for whatever
+	// it says. Default: "90%".
 	// +optional
 	Quantile *intstr.IntOrString `json:"quantile,omitempty"`
 	// Required says whether promotion needs this metric's proof. Default: true

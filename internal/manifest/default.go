@@ -39,7 +39,7 @@ const (
 	defaultFalseRollback  = 0.01
 	defaultFalsePromotion = 0.05
 	defaultMinRequests    = 50
-	defaultQuantile       = 0.99
+	defaultQuantile       = 0.9
 )
 
 // defaultSteps are the weights of a canary that names none.

@@ -172,7 +172,8 @@ func (p *Proxy) InFlight() []InFlight {
 }
 
 // InFlightAt counts the requests inside the instance at host:port, also when no
-// table names it any more.
+// table names it any more; one that the table in force names counts one more,
+// since a request may come at any moment.
 func (p *Proxy) InFlightAt(hostport string) int64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -185,7 +186,7 @@ func (p *Proxy) InFlightAt(hostport string) int64 {
 	for _, pl := range p.pools {
 		for a, in := range pl.instances {
 			if a.host == hostport {
-				n += in.inflight.Load()
+				n += 1 + in.inflight.Load()
 			}
 		}
 	}

@@ -146,7 +146,7 @@ func (r *Reconciler) notify(ctx context.Context, name string, events []rollout.E
 // nothing is written.
 func (r *Reconciler) save(ctx context.Context, w *worker, rec store.Record, o observation, d rollout.Decision) error {
 	s := store.Save{Name: rec.Name, Revision: rec.Revision, State: d.State, Judge: rec.Judge, Cursor: rec.Cursor,
-		Observed: observed(w, o, d), Events: d.Events, Consumed: d.Consumed, Gone: d.Gone}
+		Observed: observed(w, o, d), Events: d.Events, Ended: d.Ended, Consumed: d.Consumed, Gone: d.Gone}
 	changed := d.Gone || !sameState(rec.State, d.State) || len(d.Events)+len(d.Consumed) > 0
 	if err := r.addEvidence(w, rec, o, d, changed, &s); err != nil {
 		return err

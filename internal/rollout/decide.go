@@ -39,6 +39,7 @@ type decider struct {
 	state    State
 	consumed []IntentAnswer
 	events   []Event
+	ended    []Run // in this call, and followed by another
 	ask      []release.Gate
 	wake     time.Time
 	by       string // who asked for the run that starts now
@@ -78,6 +79,7 @@ func (d *decider) decision() Decision {
 		Fleet:    d.fleet(),
 		Consumed: d.consumed,
 		Events:   d.events,
+		Ended:    d.ended,
 		Ask:      d.ask,
 		Judge:    d.judged(),
 		Wake:     d.wake,

@@ -225,6 +225,9 @@ type Decision struct {
 	// Consumed lists the intents that were answered.
 	Consumed []IntentAnswer
 	Events   []Event
+	// Ended lists runs that ended in this decision although State has a newer
+	// one already: their last form, for the history.
+	Ended []Run
 	// Ask lists the gates of the step that need an answer now.
 	Ask []release.Gate
 	// Judge says whether the run's evidence is to be read.

@@ -47,6 +47,9 @@ func (d *decider) direct() release.Plan {
 
 // begin starts a run from stable.
 func (d *decider) begin(to release.Version, plan release.Plan, extra bool) {
+	if was := d.in.State.Run; was != nil && !was.Phase.Ended() {
+		d.ended = append(d.ended, *d.run())
+	}
 	d.state.RunSeq++
 	d.state.Run = &Run{
 		ID:   fmt.Sprintf("%s-%d", d.in.Release.Name, d.state.RunSeq),

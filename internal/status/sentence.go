@@ -6,6 +6,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/haldane-project/haldane/internal/release"
 	"github.com/haldane-project/haldane/internal/rollout"
 	"github.com/haldane-project/haldane/internal/store"
 )
@@ -32,7 +33,7 @@ func sentence(rec store.Record) string {
 	to := run.To.Name
 	switch run.Phase {
 	case rollout.Preparing:
-		return join(fmt.Sprintf("%s is starting: %s.", to, instances(rec, run.To.ID)), run.Paused)
+		return join(fmt.Sprintf("%s is starting: %s.%s", to, instances(rec, run.To.ID), trouble(rec, run.To.ID)), run.Paused)
 	case rollout.Progressing:
 		return progressing(rec, *run)
 	case rollout.Baking:
@@ -50,13 +51,17 @@ func sentence(rec store.Record) string {
 }
 
 func starting(rec store.Record, run rollout.Run) string {
-	s := fmt.Sprintf("%s is starting as the first version: %s.", run.To.Name, instances(rec, run.To.ID))
+	return fmt.Sprintf("%s is starting as the first version: %s.%s", run.To.Name, instances(rec, run.To.ID), trouble(rec, run.To.ID))
+}
+
+// trouble says why instances of a version are not ready.
+func trouble(rec store.Record, v release.VersionID) string {
 	for _, g := range rec.Observed.Fleet {
-		if g.Version == run.To.ID && g.Error != "" {
-			s += " " + period(g.Error)
+		if g.Version == v && g.Error != "" {
+			return " " + period(upper(g.Error))
 		}
 	}
-	return s
+	return ""
 }
 
 func progressing(rec store.Record, run rollout.Run) string {
@@ -87,9 +92,9 @@ func serves(rec store.Record) string {
 	return rec.State.Stable.Name + " serves all of the traffic."
 }
 
-func instances(rec store.Record, id any) string {
+func instances(rec store.Record, v release.VersionID) string {
 	for _, g := range rec.Observed.Fleet {
-		if any(g.Version) == id {
+		if g.Version == v {
 			return fmt.Sprintf("%d of %d instances ready", g.Ready, g.Total)
 		}
 	}

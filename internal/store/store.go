@@ -84,6 +84,7 @@ type Save struct {
 	Look     *Look // nil: no new look
 	KeepLook bool  // the look is to stay in the history (looks between are thinned)
 	Events   []rollout.Event
+	Ended    []rollout.Run // for the history: ended in this pass, before the run in State
 	Consumed []rollout.IntentAnswer
 	Gone     bool // the release is deleted: the record goes, its history stays
 	Audit    []Audit

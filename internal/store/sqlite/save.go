@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/haldane-project/haldane/internal/rollout"
 	"github.com/haldane-project/haldane/internal/store"
 )
 
@@ -19,7 +20,7 @@ func (s *Store) Save(ctx context.Context, in store.Save) (int64, error) {
 			return false, fmt.Errorf("release %q: the pass read revision %d and now it is %d: %w", in.Name, in.Revision, r.Revision, store.ErrConflict)
 		}
 		revision = r.Revision + 1
-		steps := []func(context.Context, execer, store.Record, store.Save) error{s.saveRecord, s.saveRun, s.saveLook, s.saveEvents, s.saveAnswers}
+		steps := []func(context.Context, execer, store.Record, store.Save) error{s.saveRecord, s.saveRuns, s.saveLook, s.saveEvents, s.saveAnswers}
 		for _, step := range steps {
 			if err := step(ctx, tx, r, in); err != nil {
 				return false, err
@@ -81,11 +82,20 @@ func blob(b []byte) any {
 	return b
 }
 
-func (s *Store) saveRun(ctx context.Context, tx execer, _ store.Record, in store.Save) error {
-	run := in.State.Run
-	if run == nil {
+// saveRuns writes the run of the state, after those that ended before it.
+func (s *Store) saveRuns(ctx context.Context, tx execer, _ store.Record, in store.Save) error {
+	for _, run := range in.Ended {
+		if err := saveRun(ctx, tx, in, run, in.State.RunSeq-1); err != nil {
+			return err
+		}
+	}
+	if in.State.Run == nil {
 		return nil
 	}
+	return saveRun(ctx, tx, in, *in.State.Run, in.State.RunSeq)
+}
+
+func saveRun(ctx context.Context, tx execer, in store.Save, run rollout.Run, seq int64) error {
 	raw, err := encode(run)
 	if err != nil {
 		return err
@@ -105,7 +115,7 @@ func (s *Store) saveRun(ctx context.Context, tx execer, _ store.Record, in store
 	if n, err := res.RowsAffected(); err != nil || n > 0 {
 		return err
 	}
-	_, err = tx.ExecContext(ctx, "INSERT INTO runs (id, release, seq, run, last) VALUES (?, ?, ?, ?, ?)", run.ID, in.Name, in.State.RunSeq, raw, blob(last))
+	_, err = tx.ExecContext(ctx, "INSERT INTO runs (id, release, seq, run, last) VALUES (?, ?, ?, ?, ?)", run.ID, in.Name, seq, raw, blob(last))
 	return err
 }
 

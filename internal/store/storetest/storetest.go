@@ -304,6 +304,12 @@ func testRuns(t *testing.T, s store.Store) {
 	}
 	one, err := s.Run(t.Context(), "hello-2")
 	same(t, "one run", want[1], must(t, one, err))
+
+	// A run that ends in the pass that begins the next keeps its end.
+	ended := *run("other", 1, rollout.Superseded).Run
+	save(t, s, store.Save{Name: "other", State: run("other", 2, rollout.Preparing), Ended: []rollout.Run{ended}})
+	one, err = s.Run(t.Context(), "other-1")
+	same(t, "the run that ended before the next", ended, must(t, one, err).Run)
 }
 
 func testLooks(t *testing.T, s store.Store) {

@@ -206,10 +206,14 @@ func (r *Router) InFlight() []InFlight {
 }
 
 // InFlightAt counts the requests of all releases inside the instance at
-// host:port: when it is 0 and no target names the address, it is drained.
+// host:port, and one more while a target in force names it: at 0 it is drained.
+// A router that was shut down routes nothing any more.
 func (r *Router) InFlightAt(hostport string) int64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.closed {
+		return 0
+	}
 	var n int64
 	for _, s := range r.serving {
 		n += s.proxy.InFlightAt(hostport)

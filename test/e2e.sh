@@ -1,0 +1,50 @@
+#!/usr/bin/env bash
+# The heavy suites, with their full counts: a real browser, gRPC's interop
+# cases, h2spec, kill -9 and power-cut rounds, identical versions. Debian
+# packages are installed where that is allowed; what is missing is said, and is
+# a failure under CI=true.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+failed=() skipped=()
+
+have() { # command package: install the package unless the command is there
+  command -v "$1" >/dev/null && return 0
+  if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    [ -n "${APT_READY:-}" ] || { apt-get update -qq && APT_READY=1; } >/dev/null 2>&1
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$2" >/dev/null 2>&1
+  fi
+  command -v "$1" >/dev/null
+}
+
+suite() { # name command...
+  local name=$1 start=$SECONDS
+  shift
+  echo "== $name"
+  if "$@"; then echo "ok   $name ($((SECONDS - start)) s)"; else echo "FAIL $name ($((SECONDS - start)) s)"; failed+=("$name"); fi
+}
+
+skip() { echo "skip $1: $2"; skipped+=("$1"); }
+
+export HALDANE_E2E=1 HALDANE_LONG=1 HALDANE_INTEROP_RUNS=100 HALDANE_CRASH_ROUNDS=200
+
+suite "standalone figures" go test -count=1 -timeout 40m -v -run 'Outage|Killed|Identical' ./test/standalone
+suite "gRPC interop x100" go test -count=1 -timeout 30m ./test/interop
+suite "store, killed 200 times" go test -count=1 -timeout 20m -run 'Kill|Crash' ./internal/store/sqlite
+suite "demo" go test -count=1 -timeout 10m ./internal/demo
+if have chromium chromium; then
+  suite "browser" go test -count=1 -timeout 10m -run 'Browser|Page|XSS' ./internal/web
+else
+  skip "browser" "chromium is not installed (package chromium)"
+fi
+if have python3 python3 && { python3 -c 'import flask' 2>/dev/null || /usr/bin/python3 -c 'import flask' 2>/dev/null || { have flask python3-flask; }; }; then
+  suite "Flask example" ./test/example.sh
+else
+  skip "Flask example" "python3-flask is not installed"
+fi
+
+[ ${#skipped[@]} -eq 0 ] || echo "skipped: ${skipped[*]}"
+[ ${#failed[@]} -eq 0 ] || { echo "failed: ${failed[*]}"; exit 1; }
+if [ "${CI:-}" = true ] && [ ${#skipped[@]} -gt 0 ]; then
+  echo "a skip is a failure in CI"
+  exit 1
+fi
