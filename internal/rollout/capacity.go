@@ -19,16 +19,39 @@ func (d *decider) needOf(s release.Step) int {
 	return needed(max(s.Capacity, s.Weight), d.in.Release.Replicas)
 }
 
-// carried is what the traffic that a version is observed to have needs; where
-// that is not known, what runs is kept.
+// carried is what the traffic that a version may have in force needs.
 func (d *decider) carried(v release.VersionID) int {
-	if d.in.FleetStale || !d.in.Split.Known || d.in.Split.Pending {
-		return min(d.group(v).Total, d.in.Release.Replicas)
+	all, o := d.in.Release.Replicas, d.in.Split
+	if o.Known && !o.Pending {
+		return instancesFor(o.Split.Of(v), all)
 	}
-	if w := d.in.Split.Split.Of(v); w > 0 {
-		return needed(w, d.in.Release.Replicas)
+	if r := d.run(); v == r.To.ID {
+		return instancesFor(r.Peak, all)
 	}
-	return 0
+	if d.in.FleetStale {
+		return all
+	}
+	return min(d.group(v).Total, all)
+}
+
+// instancesFor is what a share needs, none for no share.
+func instancesFor(share release.Weight, replicas int) int {
+	if share <= 0 {
+		return 0
+	}
+	return needed(share, replicas)
+}
+
+// trackPeak keeps the run's largest share that may be in force.
+func (d *decider) trackPeak(want release.Split) {
+	if !d.active() {
+		return
+	}
+	r, o := d.run(), d.in.Split
+	r.Peak = max(r.Peak, want.Of(r.To.ID))
+	if o.Known && !o.Pending {
+		r.Peak = max(o.Split.Of(r.To.ID), want.Of(r.To.ID))
+	}
 }
 
 // canaryReplicas is the number of instances that the run's version is to have.
@@ -59,11 +82,7 @@ func (d *decider) stableReplicas() int {
 	}
 	switch r.Phase {
 	case Progressing, Baking, Finishing:
-		n := 0
-		if rest := release.Full - d.step().Weight; rest > 0 {
-			n = needed(rest, all)
-		}
-		return max(n, d.carried(r.From.ID))
+		return max(instancesFor(release.Full-d.step().Weight, all), d.carried(r.From.ID))
 	}
 	return all
 }

@@ -73,9 +73,11 @@ func (d *decider) phase() bool {
 
 // decision reads what is wanted off the state.
 func (d *decider) decision() Decision {
+	split := d.split()
+	d.trackPeak(split)
 	return Decision{
 		State:    d.state,
-		Split:    d.split(),
+		Split:    split,
 		Fleet:    d.fleet(),
 		Consumed: d.consumed,
 		Events:   d.events,

@@ -98,6 +98,9 @@ type Run struct {
 	Restarts int `json:"restarts,omitempty"`
 	// Overruled: a person resumed the step against the judge's wish to pause it.
 	Overruled bool `json:"overruled,omitempty"`
+	// Peak is the largest share that the canary may have in force: instances for
+	// it are kept while the router can not be asked.
+	Peak release.Weight `json:"peak,omitempty"`
 	// Short is since when the canary has fewer ready instances than wanted;
 	// zero: it has enough.
 	Short time.Time `json:"short"`
