@@ -121,6 +121,7 @@ func (x *exchange) serve() {
 	}
 	a := x.attempt(x.pick.to, x.pick.route)
 	x.send(&a)
+	x.prefetch(&a)
 	if x.shielding(&a) {
 		x.finish(&a)
 		a = x.attempt(x.table.rest, release.ByShield)

@@ -27,12 +27,13 @@ type front struct {
 	mu       sync.Mutex
 	feed     *feed
 	server   *http.Server
+	former   map[*http.Server]bool // still draining
 }
 
 // Serve accepts connections until the listener is stopped by Stop or Shutdown;
 // it returns nil then. It owns the listener from here on.
 func (p *Proxy) Serve(l net.Listener) error {
-	f := &front{listener: l}
+	f := &front{listener: l, former: map[*http.Server]bool{}}
 	if !p.addFront(f) {
 		return l.Close()
 	}
@@ -78,9 +79,7 @@ func (p *Proxy) configure(before, now release.Embedded) {
 		return
 	}
 	for _, f := range p.fronts.list {
-		if old := f.renew(p.newServer(now)); old != nil {
-			go old.Shutdown(context.Background())
-		}
+		f.renew(p.newServer(now))
 	}
 }
 
@@ -116,19 +115,30 @@ func (p *Proxy) newServer(c release.Embedded) *http.Server {
 	return s
 }
 
-// renew puts the server behind the listener and returns the one before it.
-func (f *front) renew(s *http.Server) *http.Server {
+// renew puts the server behind the listener and lets the one before it drain.
+func (f *front) renew(s *http.Server) {
 	fd := &feed{conns: make(chan net.Conn), done: make(chan struct{}), addr: f.listener.Addr()}
 	f.mu.Lock()
 	old := f.server
 	f.server, f.feed = s, fd
+	if old != nil {
+		f.former[old] = true
+		go f.retire(old)
+	}
 	f.mu.Unlock()
 	if s.TLSConfig != nil {
 		go s.ServeTLS(fd, "", "") // ends with http.ErrServerClosed only: the feed has no other error
 	} else {
 		go s.Serve(fd)
 	}
-	return old
+}
+
+// retire drains a server that another one took over from; stop may end that.
+func (f *front) retire(s *http.Server) {
+	s.Shutdown(context.Background()) // ends without an error: nothing else ends it
+	f.mu.Lock()
+	delete(f.former, s)
+	f.mu.Unlock()
 }
 
 // deliver gives a connection to the server of the day. The deadline is for the
@@ -139,7 +149,7 @@ func (f *front) deliver(c net.Conn) {
 		fd, first := f.feed, f.server.ReadHeaderTimeout
 		f.mu.Unlock()
 		c.SetReadDeadline(time.Now().Add(first)) // a connection that is gone shows at its first read
-		if fd.put(c) {
+		if fd.put(guarded{c}) {
 			return
 		}
 		f.mu.Lock()
@@ -156,13 +166,28 @@ func (f *front) deliver(c net.Conn) {
 func (f *front) stop(ctx context.Context) error {
 	f.listener.Close()
 	f.mu.Lock()
-	s := f.server
-	f.mu.Unlock()
-	if err := s.Shutdown(ctx); err != nil {
-		s.Close()
-		return err
+	all := []*http.Server{f.server}
+	for s := range f.former {
+		all = append(all, s)
 	}
-	return nil
+	f.mu.Unlock()
+	errs := make(chan error, len(all))
+	for _, s := range all {
+		go func() {
+			err := s.Shutdown(ctx)
+			if err != nil {
+				s.Close()
+			}
+			errs <- err
+		}()
+	}
+	var first error
+	for range all {
+		if err := <-errs; first == nil {
+			first = err
+		}
+	}
+	return first
 }
 
 // Stop stops accepting on one listener and drains its connections; what is
@@ -203,6 +228,25 @@ func (p *Proxy) Shutdown(ctx context.Context) error {
 	p.table.Store(empty)
 	p.retire(empty)
 	return first
+}
+
+// stall is how long one write to a client may take: a client that reads
+// nothing holds its request, and a connection to an instance, no longer.
+const stall = time.Minute
+
+// guarded is a client's connection whose writes do not wait for ever.
+type guarded struct{ net.Conn }
+
+func (g guarded) Write(p []byte) (int, error) {
+	g.SetWriteDeadline(time.Now().Add(stall)) // a connection that is gone shows at the write
+	return g.Conn.Write(p)
+}
+
+func (g guarded) CloseWrite() error {
+	if h, ok := g.Conn.(interface{ CloseWrite() error }); ok {
+		return h.CloseWrite()
+	}
+	return errors.ErrUnsupported
 }
 
 // feed is a listener whose connections are put into it.

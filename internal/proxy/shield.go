@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"bytes"
+	"io"
 	"net/http"
 
 	"github.com/haldane-project/haldane/internal/release"
@@ -58,6 +60,23 @@ func (x *exchange) shielding(a *attempt) bool {
 	return true
 }
 
+// prefetchLimit is the largest answer that is read before any of it is passed
+// on, where the request may be shielded.
+const prefetchLimit = 32 << 10
+
+// prefetch reads a short answer whole, so that one that breaks off can still
+// be shielded.
+func (x *exchange) prefetch(a *attempt) {
+	if !x.shield || a.err != nil || a.res.Body == http.NoBody || !x.table.shield.methods[x.r.Method] ||
+		a.res.ContentLength <= 0 || a.res.ContentLength > prefetchLimit {
+		return
+	}
+	b := make([]byte, a.res.ContentLength)
+	_, a.err = io.ReadFull(a.res.Body, b)
+	a.res.Body.Close()
+	a.res.Body = io.NopCloser(bytes.NewReader(b))
+}
+
 // judgeEarly records what is known of the attempt before anything of its
 // answer was read and reports whether it is the version's failure.
 func (x *exchange) judgeEarly(a *attempt) bool {
@@ -66,8 +85,11 @@ func (x *exchange) judgeEarly(a *attempt) bool {
 			return false
 		}
 		settle(&a.obs, causeOf(a.err))
-		if x.callTimedOut() {
+		switch {
+		case x.callTimedOut():
 			a.obs.Cause = causeTimeout
+		case a.res != nil: // found by prefetch
+			a.obs.Cause = causeTruncated
 		}
 		return true
 	}

@@ -416,6 +416,62 @@ func TestShutdownDrains(t *testing.T) {
 	}
 }
 
+// A change of timeouts puts a new server behind the listener; Shutdown drains
+// the requests of the former one as well.
+func TestFormerServerDrains(t *testing.T) {
+	arrived, finish := make(chan struct{}), make(chan struct{})
+	back := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		close(arrived)
+		<-finish
+		io.WriteString(w, "whole")
+	})
+	w := newWorld(t, Options{})
+	r := Routing{Split: shares(0), Backends: backends(back, "")}
+	w.set(t, r)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if _, b, _ := get(t, &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}, request("GET", w.url, nil)); b != "whole" {
+			t.Errorf("answer %q", b)
+		}
+	})
+	<-arrived
+	r.Config.Timeouts.Header = time.Second
+	w.set(t, r)
+	ended := make(chan error, 1)
+	go func() { ended <- w.Shutdown(context.Background()) }()
+	select {
+	case err := <-ended:
+		t.Errorf("Shutdown returned %v with a request under way", err)
+	case <-time.After(50 * time.Millisecond):
+	}
+	close(finish)
+	wg.Wait()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
+// A tunnel whose instance resets it is the instance's failure.
+func TestTunnelReset(t *testing.T) {
+	back := raw(t, func(c net.Conn, r *bufio.Reader) {
+		io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
+		r.ReadByte()
+		reset(c)
+	})
+	w := newWorld(t, Options{})
+	w.set(t, Routing{Split: shares(0), Backends: backends("http://"+back, "")})
+	c, err := net.Dial("tcp", w.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	io.WriteString(c, h("GET / HTTP/1.1", host, "Connection: Upgrade", "Upgrade: websocket")+"x")
+	io.Copy(io.Discard, c)
+	if o := w.seen.wait(t, 1)[0]; o.Outcome != release.Failed || o.Cause != causeReset {
+		t.Errorf("observation %+v", o)
+	}
+}
+
 // scripted is a backend that reads a request header and answers these bytes on
 // every connection, then closes it.
 func scripted(t testing.TB, answer string) string {

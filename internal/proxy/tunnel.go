@@ -10,8 +10,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
-
-	"github.com/haldane-project/haldane/internal/release"
+	"time"
 )
 
 // tunnels are the upgraded connections of a proxy.
@@ -109,25 +108,33 @@ func (x *exchange) writeSwitch(res *http.Response, w *bufio.Writer) error {
 	return w.Flush()
 }
 
+// halfOpen is how long one direction of a tunnel may go on after the other ended.
+const halfOpen = 30 * time.Second
+
 // pump copies both ways. When one side ends its half, that end is passed on
-// and the other half may go on; an error ends both.
+// and the other half may go on for a while; an error ends both.
 func (x *exchange) pump(a *attempt, conn net.Conn, early *bufio.Reader, back io.ReadWriteCloser) {
-	up := make(chan int64, 1)
+	up, over := make(chan int64, 1), make(chan struct{})
+	defer close(over)
 	go func() {
 		n, err := io.Copy(back, early)
 		if err != nil || !closeWrite(back) {
 			back.Close()
 		}
+		bound := time.AfterFunc(halfOpen, func() { back.Close() })
 		up <- n
+		<-over
+		bound.Stop()
 	}()
 	n, err := io.Copy(conn, back)
 	x.out += n
-	if err != nil && (errors.Is(err, syscall.ECONNRESET) || errors.Is(err, io.ErrUnexpectedEOF)) && a.obs.Outcome == release.OK {
-		settle(&a.obs, causeReset)
+	if op := (*net.OpError)(nil); errors.As(err, &op) && op.Op == "read" && errors.Is(err, syscall.ECONNRESET) {
+		settle(&a.obs, causeReset) // by the instance: the client is written to here
 	}
 	if err != nil || !closeWrite(conn) {
 		conn.Close()
 	}
+	conn.SetReadDeadline(time.Now().Add(halfOpen))
 	a.obs.In = <-up
 	back.Close()
 }

@@ -107,8 +107,7 @@ daemon off;
 master_process on;
 error_log stderr crit;
 pid %[1]s/nginx.pid;
-worker_rlimit_nofile 30000;
-events { worker_connections 25000; }
+events { worker_connections 12000; }
 http {
   access_log off;
   client_body_temp_path %[1]s/b; proxy_temp_path %[1]s/p; fastcgi_temp_path %[1]s/f; uwsgi_temp_path %[1]s/u; scgi_temp_path %[1]s/s;

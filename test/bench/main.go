@@ -23,6 +23,8 @@ type settings struct {
 	rate    float64
 	idle    int
 	only    string
+	flips   int
+	flipped float64
 }
 
 func main() {
@@ -36,6 +38,8 @@ func main() {
 	flag.Float64Var(&s.rate, "rate", 2000, "requests a second of the latency measurement")
 	flag.IntVar(&s.idle, "idle", 10_000, "idle connections of the memory measurement")
 	flag.StringVar(&s.only, "only", "", "measure this contender alone: direct, haldane, nginx or haproxy")
+	flag.IntVar(&s.flips, "changes", 200, "changes of the decision measurement")
+	flag.Float64Var(&s.flipped, "changes-rate", 5000, "requests a second of the decision measurement")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -65,7 +69,7 @@ func run(ctx context.Context, s settings) error {
 			return fmt.Errorf("%s: %w", c.name, err)
 		}
 	}
-	return nil
+	return decision(ctx, s.flipped, s.flips)
 }
 
 // measure starts a contender, measures it and prints its line.
