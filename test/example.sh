@@ -15,8 +15,8 @@ stop() {
 }
 trap stop EXIT
 
-address=127.0.0.1:$((20000 + RANDOM % 20000))
-front=127.0.0.1:$((20000 + RANDOM % 20000))
+address=127.0.0.1:$((20000 + RANDOM % 12000))
+front=127.0.0.1:$((20000 + RANDOM % 12000))
 "$haldane" serve --listen "$address" 2>"$work/serve.log" &
 pids+=($!)
 export HALDANE_SERVER=$address
