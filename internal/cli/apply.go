@@ -5,13 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
 	"sigs.k8s.io/yaml"
 
 	"github.com/haldane-project/haldane/internal/client"
+	"github.com/haldane-project/haldane/internal/manifest"
 )
 
 func newApply(sh *shell) *cobra.Command {
@@ -35,11 +35,16 @@ func newApply(sh *shell) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			a, err := c.Apply(cmd.Context(), m.name, m.bytes, client.ApplyOptions{DryRun: dryRun, File: m.path})
-			if err != nil {
-				return err
+			for _, m := range m.documents() {
+				a, err := c.Apply(cmd.Context(), m.name, m.bytes, client.ApplyOptions{DryRun: dryRun, File: m.path})
+				if err != nil {
+					return m.refused(err)
+				}
+				if err := sh.applied(cmd.Context(), c, a, dryRun, w); err != nil {
+					return err
+				}
 			}
-			return sh.applied(cmd.Context(), c, a, dryRun, w)
+			return nil
 		},
 	}
 	manifestFlag(cmd, &file)
@@ -93,6 +98,35 @@ type manifestFile struct {
 	bytes []byte
 }
 
+// documents splits a file of several releases; one by itself goes as it is.
+func (m manifestFile) documents() []manifestFile {
+	objs, err := manifest.Decode(m.shown, m.bytes, manifest.WithDir(filepath.Dir(m.path)))
+	if err != nil || len(objs) < 2 {
+		return []manifestFile{m} // the daemon says what is wrong
+	}
+	var out []manifestFile
+	for _, obj := range objs {
+		b, err := manifest.Canonical(obj)
+		if err != nil {
+			return []manifestFile{m}
+		}
+		out = append(out, manifestFile{name: obj.Name, path: m.path, shown: m.shown, bytes: b})
+	}
+	return out
+}
+
+// refused shows the places in the file, where this program sees the same problems as the daemon.
+func (m manifestFile) refused(err error) error {
+	if !client.IsInvalid(err) {
+		return err
+	}
+	var problems manifest.Errors
+	if _, _, local := manifest.Parse(m.shown, m.bytes, manifest.WithDir(filepath.Dir(m.path))); errors.As(local, &problems) {
+		return &coded{exitBadInput, problems}
+	}
+	return err
+}
+
 const maxManifest = 1 << 20
 
 // readManifest reads a file, or standard input for "-".
@@ -100,16 +134,11 @@ func (sh *shell) readManifest(file string) (manifestFile, error) {
 	if file == "" {
 		return manifestFile{}, usageError(errors.New("which manifest? Give one with -f release.yaml, or -f - for standard input"))
 	}
-	var in io.Reader = sh.in
-	shown := "standard input"
-	if file != "-" {
-		f, err := os.Open(file)
-		if err != nil {
-			return manifestFile{}, &coded{exitBadInput, fmt.Errorf("read the manifest: %w", err)}
-		}
-		defer f.Close()
-		in, shown = f, file
+	in, shown, err := sh.openInput(file)
+	if err != nil {
+		return manifestFile{}, err
 	}
+	defer in.Close()
 	b, err := io.ReadAll(io.LimitReader(in, maxManifest+1))
 	if err != nil {
 		return manifestFile{}, fmt.Errorf("read the manifest from %s: %w", shown, err)

@@ -95,8 +95,10 @@ func (sh *shell) followEvents(ctx context.Context, c *client.Client, name string
 		if ch.Gone != "" {
 			return errGone
 		}
-		if ch.Down != nil {
-			sh.say("The connection broke (%v); trying again.", ch.Down)
+		if down := ch.Down; down != nil {
+			sh.say("The connection broke (%v); trying again.", down)
+		}
+		if ch.Release == nil {
 			return nil
 		}
 		list, err := c.Events(ctx, name, last, 0)

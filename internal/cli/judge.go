@@ -47,9 +47,9 @@ than their tolerance. Exit code 1 when there is one.`,
 			return usageError(errors.New("judge verify needs one file of reference values"))
 		},
 		RunE: func(_ *cobra.Command, args []string) error {
-			f, err := os.Open(args[0])
+			f, _, err := sh.openInput(args[0])
 			if err != nil {
-				return &coded{exitBadInput, fmt.Errorf("read the reference values: %w", err)}
+				return err
 			}
 			defer f.Close()
 			v, err := judge.Verify(f)
@@ -147,7 +147,7 @@ func (sh *shell) openInput(name string) (io.ReadCloser, string, error) {
 	}
 	f, err := os.Open(name)
 	if err != nil {
-		return nil, name, &coded{exitBadInput, fmt.Errorf("read the evidence: %w", err)}
+		return nil, name, &coded{exitBadInput, err}
 	}
 	return f, name, nil
 }

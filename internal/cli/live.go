@@ -10,6 +10,7 @@ import (
 
 	tea "charm.land/bubbletea/v2"
 
+	"github.com/haldane-project/haldane/api/v1alpha1"
 	"github.com/haldane-project/haldane/internal/client"
 	"github.com/haldane-project/haldane/internal/rollout"
 	"github.com/haldane-project/haldane/internal/store"
@@ -203,42 +204,55 @@ func (l *live) foot() []string {
 
 // feed sends what is to the view until ctx ends.
 func feed(ctx context.Context, c *client.Client, name string, send func(tea.Msg)) error {
-	var sc scene
-	var looks []store.Look
+	f := feeder{c: c, name: name}
 	return c.Watch(ctx, name, func(ch client.Change) error {
-		switch {
-		case ch.Gone != "":
+		if ch.Gone != "" {
 			send(goneMsg{})
 			return errGone
-		case ch.Down != nil:
-			send(downMsg{ch.Down})
-			return nil
 		}
-		sc.rel, sc.now = *ch.Release, time.Now()
-		if run := sc.rel.Status.Run; run != nil {
-			newer, err := c.Looks(ctx, run.Name, 1)
-			if err != nil {
-				send(downMsg{err})
-				return nil
-			}
-			looks = remember(looks, newer)
-			sc.look, sc.pace = newest(looks)
+		err := ch.Down
+		if err == nil {
+			err = f.take(ctx, *ch.Release)
 		}
-		events, err := c.Events(ctx, name, lastID(sc.events), 1000)
 		if err != nil {
-			send(downMsg{err})
-			return nil
+			send(downMsg{err}) // the view says so and goes on
+		} else {
+			send(sceneMsg(f.scene))
 		}
-		sc.events = append(slices.Clip(sc.events), events...)
-		send(sceneMsg(sc))
 		return nil
 	})
 }
 
-// remember keeps the looks of the last moments, oldest first, of one run.
-func remember(have, newer []store.Look) []store.Look {
+// feeder adds to each state of a release its evidence and its events.
+type feeder struct {
+	c     *client.Client
+	name  string
+	scene scene
+	looks []store.Look
+}
+
+func (f *feeder) take(ctx context.Context, r v1alpha1.Release) error {
+	f.scene.rel, f.scene.now = r, time.Now()
+	if run := r.Status.Run; run != nil {
+		newer, err := f.c.Looks(ctx, run.Name, 1)
+		if err != nil {
+			return err
+		}
+		f.looks = remember(f.looks, run.Name, newer)
+		f.scene.look, f.scene.pace = newest(f.looks)
+	}
+	events, err := f.c.Events(ctx, f.name, lastID(f.scene.events), 1000)
+	f.scene.events = append(slices.Clip(f.scene.events), events...)
+	return err
+}
+
+// remember keeps the looks of the last moments, oldest first, of one step of one run.
+func remember(have []store.Look, run string, newer []store.Look) []store.Look {
+	if len(have) > 0 && have[0].Run != run {
+		have = nil
+	}
 	for _, l := range newer {
-		if n := len(have); n > 0 && (have[n-1].Run != l.Run || have[n-1].Step != l.Step) {
+		if n := len(have); n > 0 && have[n-1].Step != l.Step {
 			have = nil
 		}
 		if n := len(have); n > 0 && have[n-1].Report.At == l.Report.At {

@@ -123,14 +123,17 @@ func TestPaceIsOfTheCurrentStep(t *testing.T) {
 	if look.Report.At != 13 || pace != 100 {
 		t.Errorf("at %v the pace is %v, expected 13 and 100", look.Report.At, pace)
 	}
-	have := remember(nil, []store.Look{mk(1, 10, 0)})
-	have = remember(have, []store.Look{mk(1, 11, 0)})
-	have = remember(have, []store.Look{mk(2, 20, 0)})
+	have := remember(nil, "r", []store.Look{mk(1, 10, 0)})
+	have = remember(have, "r", []store.Look{mk(1, 11, 0)})
+	have = remember(have, "r", []store.Look{mk(2, 20, 0)})
 	if len(have) != 2 || have[0].Report.Canary != 11 {
 		t.Errorf("remembers %d looks, expected the second reading of the first and the next", len(have))
 	}
-	if have = remember(have, []store.Look{mk(3, 30, 1)}); len(have) != 1 {
+	if have = remember(have, "r", []store.Look{mk(3, 30, 1)}); len(have) != 1 {
 		t.Error("looks of the step before are remembered")
+	}
+	if have = remember(have, "r2", nil); len(have) != 0 {
+		t.Error("looks of the run before are remembered")
 	}
 }
 

@@ -20,10 +20,6 @@ func newSimulate(sh *shell) *cobra.Command {
 	var rate float64
 	var runs int
 	var seed uint64
-	var keys strings.Builder
-	for _, k := range sim.TruthKeys() {
-		fmt.Fprintf(&keys, "  %-15s %s\n", k, sim.TruthHelp(k))
-	}
 	cmd := &cobra.Command{
 		Use:   "simulate -f FILE",
 		Short: "Ask how often and how fast a policy would promote or roll back",
@@ -32,7 +28,7 @@ simulated time, against two versions of which the truth is known. It needs no
 daemon, and nothing is started. The same seed gives the same figures.
 
 Words of --truth:
-` + strings.TrimRight(keys.String(), "\n"),
+` + truthWords(),
 		Example: `  haldane simulate -f release.yaml                              # a good version
   haldane simulate -f release.yaml --truth canary.errors=2%     # a bad one
   haldane simulate -f release.yaml --truth stable.latency=80ms --truth canary.latency=100ms --rate 50`,
@@ -69,15 +65,26 @@ Words of --truth:
 	f.Float64Var(&rate, "rate", 100, "requests a second")
 	f.IntVar(&runs, "runs", 400, "how many runs")
 	f.Uint64Var(&seed, "seed", 1, "of the random numbers")
-	must(cmd.RegisterFlagCompletionFunc("truth", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-		var out []string
-		for _, k := range sim.TruthKeys() {
-			out = append(out, cobra.CompletionWithDesc(k+"=", sim.TruthHelp(k)))
-		}
-		return out, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace
-	}))
+	must(cmd.RegisterFlagCompletionFunc("truth", completeTruth))
 	sh.outputFlag(cmd, "table", "json", "yaml")
 	return cmd
+}
+
+// truthWords explains the keys of --truth.
+func truthWords() string {
+	var lines []string
+	for _, k := range sim.TruthKeys() {
+		lines = append(lines, fmt.Sprintf("  %-15s %s", k, sim.TruthHelp(k)))
+	}
+	return strings.Join(lines, "\n")
+}
+
+func completeTruth(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+	var out []string
+	for _, k := range sim.TruthKeys() {
+		out = append(out, cobra.CompletionWithDesc(k+"=", sim.TruthHelp(k)))
+	}
+	return out, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace
 }
 
 const mostSimulated = 1_000_000

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -107,8 +106,8 @@ func (sh *shell) comeBack(ctx context.Context, name string, err error) error {
 
 // detached: the end of ctx is how following is meant to end.
 func detached(ctx context.Context, err error) error {
-	if ctx.Err() != nil || errors.Is(err, os.ErrClosed) {
-		return nil
+	if ctx.Err() == nil {
+		return err
 	}
-	return err
+	return nil
 }

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"encoding/json"
+	"errors"
 
 	"github.com/spf13/cobra"
 
@@ -47,7 +48,7 @@ Ctrl-C or q leaves; the run goes on without you.`,
 				}
 				return nil
 			})
-			if err == errReached {
+			if errors.Is(err, errReached) {
 				return nil
 			}
 			return sh.comeBack(cmd.Context(), name, err)

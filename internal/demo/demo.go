@@ -82,7 +82,7 @@ type sight struct{ first, last time.Time }
 
 // Run tells the story. The report is complete when the error is nil; whether
 // both versions ended as they should is Report.OK.
-func Run(ctx context.Context, opt Options) (Report, error) {
+func Run(ctx context.Context, opt Options) (rep Report, err error) {
 	if opt.Listen == "" {
 		opt.Listen = "127.0.0.1:0"
 	}
@@ -96,7 +96,11 @@ func Run(ctx context.Context, opt Options) (Report, error) {
 	if err != nil {
 		return Report{}, fmt.Errorf("make a directory for the demo: %w", err)
 	}
-	defer os.RemoveAll(dir)
+	defer func() {
+		if removeErr := os.RemoveAll(dir); err == nil && removeErr != nil {
+			err = fmt.Errorf("remove the demo's data: %w", removeErr)
+		}
+	}()
 	s := &story{opt: opt, sight: map[string]sight{}}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -112,7 +116,7 @@ func Run(ctx context.Context, opt Options) (Report, error) {
 		}
 		ended <- err
 	}()
-	rep, err := s.tell(ctx, ready)
+	rep, err = s.tell(ctx, ready)
 	stop()
 	if stopErr := <-ended; err == nil && stopErr != nil {
 		err = fmt.Errorf("stop the daemon: %w", stopErr)
