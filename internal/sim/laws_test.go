@@ -41,7 +41,6 @@ type trial struct {
 	d        rollout.Decision
 	alive    bool
 	acted    int             // writes of this pass so far
-	want     []rollout.Group // the last that the runtime was told
 	taken    map[string]bool // runs whose traffic was taken off for good
 	vouched  map[string]bool // run/step that a person promoted past
 	answered map[int64]int   // how often each intent was answered
