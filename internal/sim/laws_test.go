@@ -4,8 +4,10 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"os"
 	"reflect"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -25,6 +27,13 @@ var (
 	worlds = flag.Int("worlds", 20_000, "seeded worlds that the laws are tried on")
 	seed   = flag.Uint64("seed", 0, "replay this one world and print its passes")
 )
+
+// TestMain lets worlds be forgotten in larger heaps: there are many, and they are small.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	debug.SetGCPercent(400)
+	os.Exit(m.Run())
+}
 
 type decide func(rollout.Input) rollout.Decision
 
