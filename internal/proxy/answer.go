@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"errors"
 	"io"
 	"net/http"
 	"strconv"
@@ -78,7 +79,7 @@ func (x *exchange) copyBody(a *attempt) bool {
 	flush := func() {}
 	if res.ContentLength == -1 && x.r.Method != http.MethodHead {
 		c := http.NewResponseController(x.w)
-		flush = func() { c.Flush() } // an error shows at the next write
+		flush = func() { _ = c.Flush() } // an error shows at the next write
 		if res.Header["Grpc-Status"] == nil {
 			flush()
 		}
@@ -96,7 +97,7 @@ func (x *exchange) copyBody(a *attempt) bool {
 			}
 			flush()
 		}
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return true
 		}
 		if err != nil {
@@ -199,5 +200,5 @@ func respondError(w http.ResponseWriter, r *http.Request, status int, message st
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Content-Length", strconv.Itoa(len(message)+1))
 	w.WriteHeader(status)
-	io.WriteString(w, message+"\n")
+	_, _ = io.WriteString(w, message+"\n") // to a client that is gone
 }

@@ -36,13 +36,13 @@ type cursor struct {
 }
 
 func (c *cursor) Read(p []byte) (int, error) {
-	if n, err, done := c.known(p); done {
+	if done, n, err := c.known(p); done {
 		return n, err
 	}
 	b := c.b
 	b.reading.Lock()
 	defer b.reading.Unlock()
-	if n, err, done := c.known(p); done {
+	if done, n, err := c.known(p); done {
 		return n, err
 	}
 	if !b.begin() {
@@ -58,21 +58,21 @@ func (c *cursor) Read(p []byte) (int, error) {
 }
 
 // known reads what earlier reads left; done false: src must be read.
-func (c *cursor) known(p []byte) (n int, err error, done bool) {
+func (c *cursor) known(p []byte) (done bool, n int, err error) {
 	b := c.b
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	switch {
 	case c.dead:
-		return 0, errDetached, true
+		return true, 0, errDetached
 	case c.off < b.read:
 		n = copy(p, b.kept[c.off:])
 		c.off += int64(n)
-		return n, nil, true
+		return true, n, nil
 	case b.end != nil:
-		return 0, b.end, true
+		return true, 0, b.end
 	}
-	return 0, nil, false
+	return false, 0, nil
 }
 
 func (b *body) begin() bool {
@@ -126,7 +126,7 @@ func (b *body) replayable() bool {
 
 // fault is the client's error in sending the body, nil if there was none.
 func (b *body) fault() error {
-	if b.end == io.EOF {
+	if errors.Is(b.end, io.EOF) {
 		return nil
 	}
 	return b.end

@@ -68,7 +68,7 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // abandon ends what still reads the request: the client sent it for nothing.
 func (x *exchange) abandon() {
 	if x.body != nil && x.body.shut() {
-		http.NewResponseController(x.w).SetReadDeadline(time.Unix(1, 0)) // only other servers' writers cannot
+		_ = http.NewResponseController(x.w).SetReadDeadline(time.Unix(1, 0)) // only other servers' writers cannot
 	}
 }
 
@@ -144,7 +144,7 @@ func (x *exchange) fullDuplex() {
 	if x.r.ProtoMajor != 1 {
 		return
 	}
-	http.NewResponseController(x.w).EnableFullDuplex() // only other servers' writers cannot
+	_ = http.NewResponseController(x.w).EnableFullDuplex() // only other servers' writers cannot
 	if x.r.ContentLength < 0 {
 		x.w.Header().Set("Connection", "close")
 	}
@@ -208,10 +208,8 @@ func (x *exchange) outgoing(a *attempt) *http.Request {
 	u := *r.URL
 	u.Scheme, u.Host, u.User, u.Fragment = a.in.address.urlScheme(), a.in.address.host, nil, ""
 	keepBytes(&u)
-	out := (&http.Request{
-		Method: r.Method, URL: &u, Host: r.Host, Header: r.Header, Trailer: r.Trailer,
-		ProtoMajor: 1, ProtoMinor: 1, ContentLength: r.ContentLength,
-	}).WithContext(r.Context())
+	out := r.WithContext(r.Context()) // a copy
+	out.URL, out.RequestURI, out.Close, out.TransferEncoding = &u, "", false, nil
 	if x.body == nil {
 		out.Body, out.ContentLength = http.NoBody, 0
 	} else {

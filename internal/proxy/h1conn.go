@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -28,13 +29,13 @@ type h1conn struct {
 
 	// of the exchange under way
 	written  int64
-	answered bool // a byte of the answer came
-	left     int  // bytes of the answer's header that may still come; < 0: no bound
-	watch    func() bool
+	answered bool        // a byte of the answer came
+	left     int         // bytes of the answer's header that may still come; < 0: no bound
+	watch    func() bool // stops watching the client; nil: it is not watched
 	upload   *upload
 
-	peeked int
-	peek   func(fd uintptr) bool
+	peeked  int
+	peekNow func(fd uintptr)
 }
 
 var errHeaderTooLarge = errors.New("the header of the answer is too large")
@@ -48,7 +49,7 @@ func newH1conn(t *h1, conn net.Conn) *h1conn {
 	if sc, ok := conn.(syscall.Conn); ok {
 		c.raw, _ = sc.SyscallConn() // without it a connection counts as alive
 	}
-	c.peek = func(fd uintptr) bool {
+	c.peekNow = func(fd uintptr) {
 		var b [1]byte
 		n, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
 		switch {
@@ -59,7 +60,6 @@ func newH1conn(t *h1, conn net.Conn) *h1conn {
 		default:
 			c.peeked = 0
 		}
-		return true
 	}
 	return c
 }
@@ -70,7 +70,7 @@ func (c *h1conn) alive() bool {
 	if c.raw == nil {
 		return true
 	}
-	return c.raw.Read(c.peek) == nil && c.peeked == -1
+	return c.raw.Control(c.peekNow) == nil && c.peeked == -1
 }
 
 // reader reads from the connection within the bound for headers.
@@ -94,29 +94,33 @@ func (r reader) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// brisk is how long an answer may take that is waited for without watching
+// whether the client still waits. Most answers come within it.
+const brisk = 20 * time.Millisecond
+
 // exchange sends the request and reads the header of the answer. After an
 // error the connection is of no use.
 func (c *h1conn) exchange(out *http.Request, m *message, hints hints) (*http.Response, error) {
-	c.written, c.answered, c.upload, c.sent = 0, false, nil, time.Now()
-	c.watch = context.AfterFunc(out.Context(), c.interrupt)
+	c.written, c.answered, c.upload, c.watch, c.sent = 0, false, nil, nil, time.Now()
+	c.left = c.t.d.limits.HeaderBytes
 	n, err := c.conn.Write(m.bytes)
 	c.written = int64(n)
 	if err != nil {
-		c.watch()
 		return nil, err
 	}
 	if m.streamed {
+		c.watchClient(out.Context())
 		c.upload = newUpload(c, out, m.chunked)
 		go c.upload.run()
-	} else if d := c.t.d.response; d > 0 {
-		c.conn.SetReadDeadline(time.Now().Add(d))
+	} else {
+		c.await(out.Context())
 	}
 	res, err := c.readHeader(out, hints)
 	if err == nil {
-		err = c.headerCame()
+		err = c.headerCame(out.Context(), res)
 	}
 	if err != nil {
-		c.watch()
+		c.unwatch()
 		if m.streamed {
 			c.conn.Close() // an upload that waits for the connection ends by this
 		}
@@ -125,17 +129,59 @@ func (c *h1conn) exchange(out *http.Request, m *message, hints hints) (*http.Res
 	return c.deliver(out, res)
 }
 
+// await waits for the answer's header; where it does not come whole at once,
+// the client is watched and the answer gets the time that the release allows.
+func (c *h1conn) await(ctx context.Context) {
+	limit := c.t.d.response
+	first := brisk
+	if limit > 0 {
+		first = min(brisk, limit)
+	}
+	c.conn.SetReadDeadline(c.sent.Add(first))
+	if _, err := c.br.Peek(1); err == nil {
+		if b, _ := c.br.Peek(c.br.Buffered()); bytes.Contains(b, headerEnd) {
+			return
+		}
+	}
+	deadline := time.Time{}
+	if limit > 0 {
+		deadline = c.sent.Add(limit)
+	}
+	c.conn.SetReadDeadline(deadline)
+	c.watchClient(ctx)
+}
+
+var headerEnd = []byte("\r\n\r\n")
+
+func (c *h1conn) watchClient(ctx context.Context) {
+	if c.watch == nil {
+		c.watch = context.AfterFunc(ctx, c.interrupt)
+	}
+}
+
+// unwatch ends the watch and reports whether the client was still there.
+func (c *h1conn) unwatch() bool { return c.watch == nil || c.watch() }
+
 // interrupt ends what waits for the connection, when the client has gone.
 func (c *h1conn) interrupt() { c.conn.SetDeadline(time.Unix(1, 0)) }
 
-// headerCame lifts the bounds that hold for the header.
-func (c *h1conn) headerCame() error {
+// headerCame lifts the bounds that hold for the header. A body that is there
+// already needs no watch of the client.
+func (c *h1conn) headerCame(ctx context.Context, res *http.Response) error {
 	c.left = -1
-	if c.upload != nil {
-		return c.upload.headerCame()
+	whole := res.Body == http.NoBody || (res.ContentLength >= 0 && int64(c.br.Buffered()) >= res.ContentLength)
+	if whole && c.upload == nil && res.StatusCode != http.StatusSwitchingProtocols {
+		return nil
 	}
-	if c.t.d.response > 0 {
-		return c.conn.SetReadDeadline(time.Time{})
+	if c.upload != nil {
+		c.upload.headerCame()
+	}
+	if err := c.conn.SetReadDeadline(time.Time{}); err != nil {
+		return err
+	}
+	c.watchClient(ctx)
+	if ctx.Err() != nil {
+		c.interrupt() // again: the line above may have undone it
 	}
 	return nil
 }
@@ -151,20 +197,21 @@ func (c *h1conn) because(err error) error {
 }
 
 func (c *h1conn) readHeader(out *http.Request, hints hints) (*http.Response, error) {
-	c.left = c.t.d.limits.HeaderBytes
 	for range maxHints {
 		res, err := http.ReadResponse(c.br, out)
 		if err != nil {
 			return nil, err
 		}
-		switch {
-		case res.StatusCode == http.StatusSwitchingProtocols, res.StatusCode >= 200:
+		if res.StatusCode == http.StatusSwitchingProtocols || res.StatusCode >= 200 {
 			return res, nil
-		case res.StatusCode == http.StatusContinue, hints == nil: // nobody asked for it
-		default:
+		}
+		if res.StatusCode != http.StatusContinue { // which nobody asked for
 			if err := hints.hint(res.StatusCode, textproto.MIMEHeader(res.Header)); err != nil {
 				return nil, err
 			}
+		}
+		if c.upload == nil {
+			c.await(out.Context())
 		}
 	}
 	return nil, fmt.Errorf("more than %d interim answers", maxHints)
@@ -173,7 +220,7 @@ func (c *h1conn) readHeader(out *http.Request, hints hints) (*http.Response, err
 // deliver makes the answer's body give the connection back at its end.
 func (c *h1conn) deliver(out *http.Request, res *http.Response) (*http.Response, error) {
 	if res.StatusCode == http.StatusSwitchingProtocols {
-		if !c.watch() {
+		if !c.unwatch() {
 			return nil, context.Cause(out.Context())
 		}
 		res.Body = &switched{c}
@@ -189,7 +236,7 @@ func (c *h1conn) deliver(out *http.Request, res *http.Response) (*http.Response,
 
 // end is the end of an exchange; keep says that the answer came whole.
 func (c *h1conn) end(keep bool) {
-	quiet := c.watch()
+	quiet := c.unwatch()
 	if c.upload != nil && !c.upload.finished() {
 		keep = false
 	}
@@ -341,12 +388,11 @@ func (u *upload) finish(sent int64) error {
 	return err
 }
 
-// headerCame takes the answer's deadline away for good.
-func (u *upload) headerCame() error {
+// headerCame keeps the upload's end from setting a deadline for the header.
+func (u *upload) headerCame() {
 	u.mu.Lock()
-	defer u.mu.Unlock()
 	u.header = true
-	return u.c.conn.SetReadDeadline(time.Time{})
+	u.mu.Unlock()
 }
 
 func (u *upload) finished() bool {

@@ -50,7 +50,8 @@ func (m *message) build(r *http.Request) error {
 	if !validTarget(target) {
 		return fmt.Errorf("the target %q has bytes that must not stand in a request line", target)
 	}
-	b := append(m.bytes, r.Method...)
+	b := m.bytes
+	b = append(b, r.Method...)
 	b = append(append(b, ' '), target...)
 	b = append(append(b, " HTTP/1.1\r\nHost: "...), r.Host...)
 	b = append(b, "\r\n"...)

@@ -1,8 +1,7 @@
 package proxy
 
 import (
-	"crypto/rand"
-	"encoding/hex"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/netip"
@@ -69,11 +68,11 @@ func hasToken(lines []string, token string) bool {
 // unless a trusted peer sent it.
 func tellOrigin(r *http.Request, client string, trusted bool) {
 	h := r.Header
+	values := []string{client, r.Host}
 	if prior := h["X-Forwarded-For"]; trusted && len(prior) > 0 {
-		h["X-Forwarded-For"] = []string{strings.Join(prior, ", ") + ", " + client}
-	} else {
-		h["X-Forwarded-For"] = []string{client}
+		values[0] = strings.Join(prior, ", ") + ", " + client
 	}
+	h["X-Forwarded-For"] = values[:1:1]
 	if !trusted || h["X-Forwarded-Proto"] == nil {
 		h["X-Forwarded-Proto"] = protoHTTP
 		if r.TLS != nil {
@@ -81,7 +80,7 @@ func tellOrigin(r *http.Request, client string, trusted bool) {
 		}
 	}
 	if !trusted || h["X-Forwarded-Host"] == nil {
-		h["X-Forwarded-Host"] = []string{r.Host}
+		h["X-Forwarded-Host"] = values[1:]
 	}
 }
 
@@ -94,17 +93,27 @@ func traceRequest(h http.Header) {
 	if hasID && hasTrace {
 		return
 	}
-	var b [24]byte
-	rand.Read(b[:])
-	var text [48]byte
-	hex.Encode(text[:], b[:])
-	s := string(text[:])
+	var room [55]byte
+	b := append(room[:0], "00-"...)
+	b = appendHex(appendHex(b, rand.Uint64()|1), rand.Uint64()) // an id of zeros is not valid
+	b = appendHex(append(b, '-'), rand.Uint64()|1)
+	s := string(append(b, "-00"...))
+	values := []string{s[3:35], s}
 	if !hasID {
-		h["X-Request-Id"] = []string{s[:32]}
+		h["X-Request-Id"] = values[:1:1]
 	}
 	if !hasTrace {
-		h["Traceparent"] = []string{"00-" + s[:32] + "-" + s[32:] + "-00"}
+		h["Traceparent"] = values[1:]
 	}
+}
+
+// appendHex appends sixteen digits.
+func appendHex(b []byte, v uint64) []byte {
+	const digits = "0123456789abcdef"
+	for shift := 60; shift >= 0; shift -= 4 {
+		b = append(b, digits[v>>shift&15])
+	}
+	return b
 }
 
 // clientAddress is the address of the peer, without its port.

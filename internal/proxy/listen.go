@@ -126,16 +126,21 @@ func (f *front) renew(s *http.Server) {
 		go f.retire(old)
 	}
 	f.mu.Unlock()
+	go run(s, fd)
+}
+
+// run ends with http.ErrServerClosed only: the feed has no other error.
+func run(s *http.Server, fd *feed) {
 	if s.TLSConfig != nil {
-		go s.ServeTLS(fd, "", "") // ends with http.ErrServerClosed only: the feed has no other error
-	} else {
-		go s.Serve(fd)
+		_ = s.ServeTLS(fd, "", "")
+		return
 	}
+	_ = s.Serve(fd)
 }
 
 // retire drains a server that another one took over from; stop may end that.
 func (f *front) retire(s *http.Server) {
-	s.Shutdown(context.Background()) // ends without an error: nothing else ends it
+	_ = s.Shutdown(context.Background()) // ends without an error: nothing else ends it
 	f.mu.Lock()
 	delete(f.former, s)
 	f.mu.Unlock()
@@ -176,7 +181,7 @@ func (f *front) stop(ctx context.Context) error {
 		go func() {
 			err := s.Shutdown(ctx)
 			if err != nil {
-				s.Close()
+				_ = s.Close() // its connections; the error that counts is Shutdown's
 			}
 			errs <- err
 		}()

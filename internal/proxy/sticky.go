@@ -59,7 +59,7 @@ func (t *Table) keyOf(v string) key {
 // the finaliser of MurmurHash3 (Appleby) so that every bit depends on all of
 // the input.
 func hashSeed(salt string) uint64 {
-	return (hashString(14695981039346656037, salt) ^ 0) * 1099511628211
+	return hashString(14695981039346656037, salt+"\x00")
 }
 
 func hashString(h uint64, s string) uint64 {

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -408,7 +409,7 @@ func TestShutdownDrains(t *testing.T) {
 	}, "the listener closed")
 	close(release)
 	wg.Wait()
-	if err := <-ended; err != context.DeadlineExceeded {
+	if err := <-ended; !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("Shutdown with a tunnel that stays: %v", err)
 	}
 	if _, _, err := c.Read(context.Background()); err == nil {

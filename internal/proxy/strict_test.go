@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -62,7 +63,7 @@ func (o *strictOrigin) serve(c net.Conn) {
 		o.mu.Lock()
 		if err == nil {
 			o.got = append(o.got, q)
-		} else if err != io.EOF && err != io.ErrUnexpectedEOF {
+		} else if !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
 			o.bad = append(o.bad, err.Error())
 		}
 		o.mu.Unlock()
@@ -130,7 +131,7 @@ func readStrict(r *bufio.Reader) (strictRequest, error) {
 }
 
 func unexpected(err error) error {
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return io.ErrUnexpectedEOF
 	}
 	return err

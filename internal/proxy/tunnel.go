@@ -100,11 +100,9 @@ func (x *exchange) writeSwitch(res *http.Response, w *bufio.Writer) error {
 	if x.pick.cookie != "" {
 		setCookie(res.Header, x.table.config.Sticky, x.pick.cookie, x.r.TLS != nil)
 	}
-	w.WriteString("HTTP/1.1 101 Switching Protocols\r\n")
-	if err := res.Header.Write(w); err != nil {
-		return err
-	}
-	w.WriteString("\r\n")
+	_, _ = w.WriteString("HTTP/1.1 101 Switching Protocols\r\n") // the first error comes out of Flush
+	_ = res.Header.Write(w)
+	_, _ = w.WriteString("\r\n")
 	return w.Flush()
 }
 
