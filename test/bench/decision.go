@@ -14,9 +14,25 @@ import (
 	"github.com/haldane-project/haldane/internal/release"
 )
 
+// routed notes when the proxy last began to route a request to the canary.
+type routed struct{ last atomic.Int64 }
+
+func (r *routed) Observe(o *release.Observation) {
+	if o.Version != "canary" {
+		return
+	}
+	for at := o.Begin.UnixNano(); ; {
+		was := r.last.Load()
+		if was >= at || r.last.CompareAndSwap(was, at) {
+			return
+		}
+	}
+}
+
 // decision measures, under a constant load, how long after the decision to
-// take a version's traffic off (the call of Set) its last request arrives at
-// it, over many changes from 50 % to 0.
+// take a version's traffic off (the call of Set) the proxy last begins to
+// route a request to it, and the last one arrives there, over many changes
+// from 50 % to 0.
 func decision(ctx context.Context, rate float64, rounds int) error {
 	var last atomic.Int64 // when a request last arrived at the canary
 	stable, err := clocked(new(atomic.Int64))
@@ -33,7 +49,8 @@ func decision(ctx context.Context, rate float64, rounds int) error {
 	if err != nil {
 		return err
 	}
-	p := proxy.New(proxy.Options{Name: "bench", Observer: count{}})
+	seen := &routed{}
+	p := proxy.New(proxy.Options{Name: "bench", Observer: seen})
 	set := func(w release.Weight) error {
 		return p.Set(proxy.Routing{
 			Split: release.Split{Salt: "bench-1", Rest: "stable", Shares: []release.Share{
@@ -58,32 +75,36 @@ func decision(ctx context.Context, rate float64, rounds int) error {
 	}
 	done := make(chan load.Report, 1)
 	go func() { done <- g.Run(ctx) }()
-	took, sets, err := flips(set, &last, rounds)
+	f, err := flips(set, seen, &last, rounds)
 	stop()
 	r := <-done
 	if err != nil {
 		return err
 	}
-	fmt.Printf("decision to last request at the canary, %.0f requests/s, %d changes: p50 %v, p99 %v; the change itself p99 %v; %d of %d requests failed\n",
-		rate, rounds, quantile(took, 0.5), quantile(took, 0.99), quantile(sets, 0.99), r.Failed, r.Requests)
+	fmt.Printf("decision to the last request at a version, %.0f requests/s, %d changes: routed p50 %v p99 %v, arrived p50 %v p99 %v; the change itself p99 %v; %d of %d requests failed\n",
+		rate, rounds, quantile(f.routed, 0.5), quantile(f.routed, 0.99), quantile(f.arrived, 0.5), quantile(f.arrived, 0.99), quantile(f.sets, 0.99), r.Failed, r.Requests)
 	return nil
 }
 
-func flips(set func(release.Weight) error, last *atomic.Int64, rounds int) (took, sets []time.Duration, err error) {
+// flipped are the times of many changes.
+type flipped struct{ routed, arrived, sets []time.Duration }
+
+func flips(set func(release.Weight) error, seen *routed, last *atomic.Int64, rounds int) (f flipped, err error) {
 	for range rounds {
 		if err := set(5000); err != nil {
-			return nil, nil, err
+			return f, err
 		}
 		time.Sleep(20 * time.Millisecond)
 		decided := time.Now()
 		if err := set(0); err != nil {
-			return nil, nil, err
+			return f, err
 		}
-		sets = append(sets, time.Since(decided))
+		f.sets = append(f.sets, time.Since(decided))
 		time.Sleep(30 * time.Millisecond)
-		took = append(took, max(0, time.Duration(last.Load()-decided.UnixNano())))
+		f.arrived = append(f.arrived, max(0, time.Duration(last.Load()-decided.UnixNano())))
+		f.routed = append(f.routed, max(0, time.Duration(seen.last.Load()-decided.UnixNano())))
 	}
-	return took, sets, nil
+	return f, nil
 }
 
 func quantile(d []time.Duration, q float64) time.Duration {
