@@ -136,7 +136,7 @@ func (sh *shell) end(err error) int {
 	}
 	code := exitCode(err)
 	var quiet *silent
-	if errors.As(err, &quiet) {
+	if errors.As(err, &quiet) || code == exitInterrupt {
 		return code
 	}
 	fmt.Fprintf(sh.err, "%s %s\n", sh.paint(bad, "haldane:"), sh.explain(err))

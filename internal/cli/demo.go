@@ -7,9 +7,11 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"strings"
 	"time"
 
 	tea "charm.land/bubbletea/v2"
+	"charm.land/lipgloss/v2"
 	"github.com/spf13/cobra"
 
 	"github.com/haldane-project/haldane/internal/demo"
@@ -41,7 +43,7 @@ versions ended as they should.`,
 			if verbose {
 				o.Log = slog.New(slog.NewTextHandler(sh.err, nil))
 			}
-			t := theatre{sh: sh, opt: o, keep: keep}
+			t := &theatre{sh: sh, opt: o, keep: keep}
 			if sh.output == "table" && !plainLines && !verbose && sh.live() {
 				return t.live(cmd.Context())
 			}
@@ -63,11 +65,12 @@ type theatre struct {
 	sh   *shell
 	opt  demo.Options
 	keep bool
+	told bool // the report was shown already
 }
 
 // plain tells the story in lines: headings and changes on standard error, the
 // report on standard output.
-func (t theatre) plain(ctx context.Context) error {
+func (t *theatre) plain(ctx context.Context) error {
 	sh := t.sh
 	t.opt.Say = func(s string) { sh.say("\n%s", sh.paint(strong, sh.talk.text(s))) }
 	watching, stop := context.WithCancel(ctx)
@@ -80,11 +83,23 @@ func (t theatre) plain(ctx context.Context) error {
 			_ = st.Client.Watch(watching, st.Release, l.tell) // the story itself notices a daemon that ends
 		}()
 	}
-	t.opt.After = func(demo.Report) {
+	t.opt.After = func(rep demo.Report) {
 		stop()
+		if t.keep && sh.output == "table" {
+			writeReport(sh.out, sh.screen, rep)
+			t.told = true
+		}
 		t.stay(ctx)
 	}
-	rep, err := demo.Run(ctx, t.opt)
+	return t.end(demo.Run(ctx, t.opt))
+}
+
+// end tells how the story ended; a person who left gets no report.
+func (t *theatre) end(rep demo.Report, err error) error {
+	if errors.Is(err, context.Canceled) {
+		t.sh.say("Left before the end; everything was taken down.")
+		return &silent{exitInterrupt}
+	}
 	if err != nil {
 		return err
 	}
@@ -92,7 +107,7 @@ func (t theatre) plain(ctx context.Context) error {
 }
 
 // stay keeps the daemon until the person leaves.
-func (t theatre) stay(ctx context.Context) {
+func (t *theatre) stay(ctx context.Context) {
 	if !t.keep {
 		return
 	}
@@ -101,7 +116,7 @@ func (t theatre) stay(ctx context.Context) {
 }
 
 // live shows the story in the live view.
-func (t theatre) live(ctx context.Context) error {
+func (t *theatre) live(ctx context.Context) error {
 	ctx, leave := context.WithCancel(ctx)
 	defer leave()
 	sh := t.sh
@@ -146,18 +161,11 @@ func (t theatre) live(ctx context.Context) error {
 	case <-over:
 	}
 	e := <-ended
-	if errors.Is(e.err, context.Canceled) {
-		sh.say("Left before the end; everything was taken down.")
-		return &silent{exitInterrupt}
-	}
-	if e.err != nil {
-		return e.err
-	}
-	return t.report(e.rep)
+	return t.end(e.rep, e.err)
 }
 
 // caption is what stands above the live view.
-func (t theatre) caption(st demo.Stage) func() []string {
+func (t *theatre) caption(st demo.Stage) func() []string {
 	s := t.sh.screen
 	return func() []string {
 		m := st.Now()
@@ -170,10 +178,10 @@ func (t theatre) caption(st demo.Stage) func() []string {
 	}
 }
 
-func (t theatre) report(rep demo.Report) error {
+func (t *theatre) report(rep demo.Report) error {
 	if done, err := t.sh.object(rep); err != nil {
 		return err
-	} else if !done {
+	} else if !done && !t.told {
 		writeReport(t.sh.out, t.sh.screen, rep)
 	}
 	if !rep.OK {
@@ -185,7 +193,11 @@ func (t theatre) report(rep demo.Report) error {
 func writeReport(w io.Writer, s screen, rep demo.Report) {
 	fmt.Fprintln(w)
 	for _, line := range rep.Lines() {
-		fmt.Fprintln(w, s.text(line))
+		indent := len(line) - len(strings.TrimLeft(line, " "))
+		wrapped := lipgloss.Wrap(s.text(strings.TrimSpace(line)), (scene{}).fit(s)-indent, "")
+		for part := range strings.SplitSeq(wrapped, "\n") {
+			fmt.Fprintln(w, strings.Repeat(" ", indent)+part)
+		}
 	}
 	sign := s.paint(good, s.glyph("✓", "+")+" as it should be")
 	if !rep.OK {

@@ -154,6 +154,9 @@ func (s *story) tell(ctx context.Context, ready <-chan string) (Report, error) {
 	stopUsers()
 	rep, err := s.report(ctx, time.Since(begun))
 	if err == nil && s.opt.After != nil {
+		s.mu.Lock()
+		s.title = "The end: v2 " + s.reports[0].word() + ", v3 " + s.reports[1].word() + "."
+		s.mu.Unlock()
 		s.opt.After(rep)
 	}
 	return rep, err

@@ -42,6 +42,7 @@ type Outcome struct {
 	Run            v1alpha1.RunStatus   `json:"run"`
 }
 
+// outcome gathers what became of a version.
 func (s *story) outcome(ctx context.Context, v version, run v1alpha1.RunStatus, should string) (Outcome, error) {
 	o := Outcome{Version: v.name, Result: run.Phase, Should: should, Why: run.Why, Took: run.Ended.Sub(run.Started.Time), Run: run}
 	looks, err := s.c.Looks(ctx, run.Name, 1000)
@@ -148,10 +149,21 @@ func (r Report) Lines() []string {
 	return out
 }
 
+// word is the result in a sentence.
+func (o Outcome) word() string {
+	switch o.Result {
+	case "Promoted":
+		return "was promoted"
+	case "RolledBack":
+		return "was rolled back"
+	}
+	return "ended as " + o.Result
+}
+
 func (o Outcome) headline() string {
 	switch {
 	case o.Result != o.Should:
-		return fmt.Sprintf("%s ended as %s, and should have been %s: %s", o.Version, o.Result, o.Should, o.Why)
+		return fmt.Sprintf("%s %s, and should not have been: %s", o.Version, o.word(), o.Why)
 	case o.Exposed > 0:
 		return fmt.Sprintf("%s was rolled back: traffic off %.1f s after its first request, decided after %d canary requests, evidence %s.",
 			o.Version, o.Exposed.Seconds(), o.CanaryRequests, o.Evidence)
