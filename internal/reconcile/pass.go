@@ -54,6 +54,7 @@ func (r *Reconciler) pass(ctx context.Context, w *worker) (wake time.Time, gone 
 	}
 	o := r.observe(ctx, w, rec, rel)
 	d := rollout.Decide(o.in)
+	d.Events = append(d.Events, w.session.lostEvidence(o.in.Now)...)
 	acted, err := r.act(ctx, w, rec, o, d)
 	if w.moves++; !acted {
 		w.moves = 0
@@ -156,6 +157,9 @@ func (r *Reconciler) save(ctx context.Context, w *worker, rec store.Record, o ob
 	}
 	if _, err := r.Store.Save(ctx, s); err != nil {
 		return fmt.Errorf("save release %s: %w", w.name, err)
+	}
+	if w.session != nil {
+		w.session.lost = ""
 	}
 	if s.Look != nil {
 		w.savedJudge = o.in.Now

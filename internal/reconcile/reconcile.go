@@ -103,10 +103,7 @@ func (r *Reconciler) trigger(ctx context.Context, wg *sync.WaitGroup, name strin
 		r.workers[name] = w
 		wg.Go(func() { r.work(ctx, w) })
 	}
-	select {
-	case w.dirty <- struct{}{}:
-	default:
-	}
+	w.mark()
 }
 
 // work makes the passes of one release until it is gone or ctx ends.
@@ -158,10 +155,11 @@ func (r *Reconciler) delay(w *worker, wake time.Time, err error) time.Duration {
 		wait = max(0, wake.Sub(r.Now()))
 	}
 	if err == nil {
-		w.retry = 0
+		w.retry, w.toldErr = 0, ""
 		return max(wait, w.settle())
 	}
-	if w.lastErr != err.Error() {
+	if w.toldErr != err.Error() {
+		w.toldErr = err.Error()
 		r.Log.Warn("the pass could not do all of it and will try again", "release", w.name, "error", err)
 	}
 	w.retry = min(max(firstRetry, 2*w.retry), lastRetry)

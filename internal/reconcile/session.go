@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -23,7 +24,8 @@ type session struct {
 	cursor  []byte
 	newest  time.Time
 	missing string
-	canary  int64 // requests at the look before, for the observed share
+	lost    string // why the judge began anew, until that is saved; empty: it did not
+	canary  int64  // requests at the look before, for the observed share
 	stable  int64
 	seen    float64
 }
@@ -56,23 +58,42 @@ func (r *Reconciler) openSession(ctx context.Context, w *worker, rec store.Recor
 		return nil, fmt.Errorf("open the evidence of run %s: %w", run.ID, err)
 	}
 	s := &session{run: run.ID, reader: reader, cursor: cursor}
-	if s.judge, err = startJudge(ctx, policy, state, reader); err != nil {
+	if err = s.startJudge(ctx, policy, state); err != nil {
 		_ = reader.Close()
 		return nil, fmt.Errorf("start the judge of run %s: %w", run.ID, err)
+	}
+	if s.lost != "" {
+		r.Log.Warn("the judge begins anew", "release", w.name, "run", run.ID, "error", s.lost)
 	}
 	w.session = s
 	return s, nil
 }
 
-func startJudge(ctx context.Context, p judge.Policy, state []byte, reader metric.Reader) (*judge.Run, error) {
+// startJudge continues a saved judge. One that another version of the program
+// saved and this one can not read begins anew behind the saved cursor: its
+// evidence is lost, and none is counted twice.
+func (s *session) startJudge(ctx context.Context, p judge.Policy, state []byte) error {
 	if state != nil {
-		return judge.Restore(p, state)
+		var err error
+		if s.judge, err = judge.Restore(p, state); err == nil {
+			return nil
+		}
+		s.lost = fmt.Sprintf("the evidence so far was lost and the judge begins anew: its saved state can not be read: %v", err)
 	}
-	h, err := reader.History(ctx)
+	h, err := s.reader.History(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("read stable's history: %w", err)
+		return fmt.Errorf("read stable's history: %w", err)
 	}
-	return judge.New(p, h)
+	s.judge, err = judge.New(p, h)
+	return err
+}
+
+// lostEvidence tells once that the judge began anew.
+func (s *session) lostEvidence(now time.Time) []rollout.Event {
+	if s == nil || s.lost == "" {
+		return nil
+	}
+	return []rollout.Event{{At: now, Reason: "EvidenceLost", Message: s.lost, Run: s.run, Warning: true}}
 }
 
 func savedJudge(rec store.Record, run string) (state, cursor []byte) {
@@ -114,7 +135,7 @@ func (s *session) evidence(run *rollout.Run) rollout.Evidence {
 	return rollout.Evidence{
 		Report:  s.judge.Report(rollout.LooseIndex(run.Plan, run.Step)),
 		Newest:  s.newest,
-		Missing: s.missing,
+		Missing: cmp.Or(s.lost, s.missing),
 	}
 }
 

@@ -2,7 +2,9 @@ package reconcile
 
 import (
 	"context"
+	"maps"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -24,7 +26,8 @@ type worker struct {
 	parsed     string // identity and generation that rel was parsed from
 	fleet      workload.Fleet
 	session    *session
-	lastErr    string
+	lastErr    string    // what the pass before could not do
+	toldErr    string    // what was logged of it last
 	savedJudge time.Time // when the judge's state was last written
 	keptLook   time.Time
 
@@ -68,7 +71,7 @@ func (r *Reconciler) parse(w *worker, rec store.Record) (release.Release, error)
 }
 
 // ask starts the questions to webhook gates that are not under way. The answer
-// brings a new pass; a no is asked again after a while.
+// brings a new pass, and a no another question after a while.
 func (r *Reconciler) ask(ctx context.Context, w *worker, run *rollout.Run, gates []release.Gate) {
 	for _, g := range gates {
 		if g.Kind != release.GateWebhook {
@@ -95,10 +98,7 @@ func (r *Reconciler) askOne(ctx context.Context, w *worker, run rollout.Run, g r
 	w.mu.Lock()
 	w.answers[key] = a
 	w.mu.Unlock()
-	select {
-	case w.dirty <- struct{}{}:
-	default:
-	}
+	w.mark()
 	if a.Yes {
 		return // the key stays marked: it is not asked again
 	}
@@ -108,16 +108,26 @@ func (r *Reconciler) askOne(ctx context.Context, w *worker, run rollout.Run, g r
 		w.mu.Lock()
 		delete(w.asking, key)
 		w.mu.Unlock()
+		w.mark()
+	}
+}
+
+// mark asks for a pass.
+func (w *worker) mark() {
+	select {
+	case w.dirty <- struct{}{}:
+	default:
 	}
 }
 
 // gateAnswers returns what the gates of the run's step said.
 func (w *worker) gateAnswers(run *rollout.Run) []rollout.GateAnswer {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.forgetOtherRuns(run)
 	if run == nil || run.Step >= len(run.Plan.Steps) {
 		return nil
 	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
 	var out []rollout.GateAnswer
 	for _, g := range run.Plan.Steps[run.Step].Gates {
 		if a, ok := w.answers[gateKey(run, g.Name)]; ok {
@@ -125,6 +135,13 @@ func (w *worker) gateAnswers(run *rollout.Run) []rollout.GateAnswer {
 		}
 	}
 	return out
+}
+
+// forgetOtherRuns drops the answers to the gates of runs that are over.
+func (w *worker) forgetOtherRuns(run *rollout.Run) {
+	other := func(key string) bool { return run == nil || !strings.HasPrefix(key, run.ID+"/") }
+	maps.DeleteFunc(w.answers, func(key string, _ rollout.GateAnswer) bool { return other(key) })
+	maps.DeleteFunc(w.asking, func(key string, _ bool) bool { return other(key) })
 }
 
 func gateKey(run *rollout.Run, gate string) string {
