@@ -27,6 +27,10 @@ import (
 // DefaultAddress is where the API of a local daemon listens.
 const DefaultAddress = "127.0.0.1:7070"
 
+// EvidenceCut is the header of evidence whose end is missing, because there was
+// more than a run may keep.
+const EvidenceCut = "Haldane-Evidence-Cut"
+
 const (
 	maxAnswer    = 64 << 20         // bytes of one answer
 	callDeadline = 30 * time.Second // of a call that does not wait for anything
@@ -134,6 +138,21 @@ func (c *Client) Run(ctx context.Context, id string) (v1alpha1.Run, error) {
 func (c *Client) Looks(ctx context.Context, run string, limit int) ([]store.Look, error) {
 	var l List[store.Look]
 	return l.Items, c.get(ctx, "/api/v1/runs/"+url.PathEscape(run)+"/looks", limited(limit), &l)
+}
+
+// Evidence returns what the judge took in during a run, JSON lines as they come;
+// it must be closed.
+func (c *Client) Evidence(ctx context.Context, run string) (store.Evidence, error) {
+	resp, err := c.send(ctx, http.MethodGet, "/api/v1/runs/"+url.PathEscape(run)+"/evidence", nil, "", nil)
+	if err != nil {
+		return store.Evidence{}, err
+	}
+	if resp.StatusCode != http.StatusOK {
+		defer resp.Body.Close()
+		data, _ := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+		return store.Evidence{}, problem(resp, data)
+	}
+	return store.Evidence{ReadCloser: resp.Body, Cut: resp.Header.Get(EvidenceCut) != ""}, nil
 }
 
 // Events returns events of a release with a number above after, oldest first.

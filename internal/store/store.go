@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"time"
 
 	"github.com/haldane-project/haldane/internal/judge"
@@ -83,6 +84,10 @@ type Save struct {
 	Observed Observed
 	Look     *Look // nil: no new look
 	KeepLook bool  // the look is to stay in the history (looks between are thinned)
+	// Evidence is what Judge and Cursor took in since the save before, JSON lines
+	// (judge.EvidenceLine). It is appended to that of the look's run; without a
+	// look it is refused.
+	Evidence []byte
 	Events   []rollout.Event
 	Ended    []rollout.Run // for the history: ended in this pass, before the run in State
 	Consumed []rollout.IntentAnswer
@@ -121,6 +126,9 @@ type Store interface {
 	Runs(ctx context.Context, name string, limit int) ([]RunRecord, error) // newest first; name "" for all
 	Run(ctx context.Context, id string) (RunRecord, error)
 	Looks(ctx context.Context, run string, limit int) ([]Look, error) // oldest first, the newest limit of them
+	// Evidence returns what the judge of a run took in, oldest first; empty where
+	// nothing is kept. It must be closed.
+	Evidence(ctx context.Context, run string) (Evidence, error)
 	// Events returns at most limit events, oldest first: those behind after, or
 	// the newest ones where after is 0; name "" for all.
 	Events(ctx context.Context, name string, after int64, limit int) ([]StoredEvent, error)
@@ -130,6 +138,13 @@ type Store interface {
 	// or Save, until ctx ends. Merged, never lost; a slow reader delays nobody.
 	Watch(ctx context.Context) <-chan string
 	Close() error
+}
+
+// Evidence is the evidence of a run, JSON lines. What is read while the run goes
+// on ends with some save of it.
+type Evidence struct {
+	io.ReadCloser
+	Cut bool // there was more than a run may keep: the end is missing
 }
 
 // StoredEvent is an event with its number.

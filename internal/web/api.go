@@ -57,6 +57,7 @@ func (s *Server) apiRoutes(mux *http.ServeMux) {
 	api := humago.New(mux, cfg)
 	s.releaseRoutes(api)
 	s.runRoutes(api)
+	s.evidenceRoute(mux, api)
 	s.watchRoute(mux, api)
 	doc, err := json.Marshal(api.OpenAPI())
 	if err != nil {

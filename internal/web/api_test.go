@@ -3,6 +3,7 @@ package web
 import (
 	"context"
 	"encoding/json"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -115,6 +116,32 @@ func TestHistoryThroughTheClient(t *testing.T) {
 	}
 }
 
+func TestEvidenceThroughTheClient(t *testing.T) {
+	m := newMemory()
+	line := `{"t":1,"metric":"errors"}` + "\n"
+	m.evidence = map[string]string{"hello-7": strings.Repeat(line, 50_000), "hello-8": ""}
+	_, srv := start(t, m, nil)
+	c, ctx := dial(t, srv, ""), context.Background()
+	for run, want := range m.evidence {
+		e, err := c.Evidence(ctx, run)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := io.ReadAll(e)
+		if err != nil || string(got) != want || e.Cut {
+			t.Errorf("%s: %d bytes of %d, cut %v, %v", run, len(got), len(want), e.Cut, err)
+		}
+		e.Close()
+	}
+	m.cut = true
+	if e, err := c.Evidence(ctx, "hello-8"); err != nil || !e.Cut {
+		t.Errorf("cut evidence: %+v, %v", e, err)
+	}
+	if _, err := c.Evidence(ctx, "hello-9"); !client.IsNotFound(err) {
+		t.Errorf("a run that is not there: %v", err)
+	}
+}
+
 func TestManifestProblemsHavePlaces(t *testing.T) {
 	_, srv := start(t, newMemory(), nil)
 	bad := strings.Replace(helloManifest, `weight: "10%"`, `weight: "120%"`, 1)
@@ -188,7 +215,7 @@ func TestOpenAPIDescribesEveryRoute(t *testing.T) {
 	for path, methods := range map[string]string{
 		"/api/v1/releases": "get", "/api/v1/releases/{name}": "get put delete", "/api/v1/releases/{name}/intents": "post",
 		"/api/v1/releases/{name}/runs": "get", "/api/v1/releases/{name}/events": "get", "/api/v1/releases/{name}/logs": "get",
-		"/api/v1/runs/{id}": "get", "/api/v1/runs/{id}/looks": "get", "/api/v1/audit": "get", "/api/v1/watch": "get", "/api/v1/version": "get",
+		"/api/v1/runs/{id}": "get", "/api/v1/runs/{id}/looks": "get", "/api/v1/runs/{id}/evidence": "get", "/api/v1/audit": "get", "/api/v1/watch": "get", "/api/v1/version": "get",
 	} {
 		for _, m := range strings.Fields(methods) {
 			if doc.Paths[path][m] == nil {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"sync"
@@ -21,6 +22,8 @@ type memory struct {
 	runs     []store.RunRecord
 	looks    map[string][]store.Look
 	events   []store.StoredEvent
+	evidence map[string]string // by run
+	cut      bool
 	audit    []store.Audit
 	asked    []rollout.Intent
 	answers  map[int64]rollout.IntentAnswer
@@ -175,6 +178,16 @@ func (m *memory) Looks(_ context.Context, run string, limit int) ([]store.Look, 
 	defer m.mu.Unlock()
 	l := m.looks[run]
 	return slices.Clone(l[max(0, len(l)-limit):]), nil
+}
+
+func (m *memory) Evidence(_ context.Context, run string) (store.Evidence, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	lines, ok := m.evidence[run]
+	if !ok {
+		return store.Evidence{}, store.ErrNotFound
+	}
+	return store.Evidence{ReadCloser: io.NopCloser(strings.NewReader(lines)), Cut: m.cut}, nil
 }
 
 func (m *memory) Events(_ context.Context, name string, after int64, limit int) ([]store.StoredEvent, error) {

@@ -12,11 +12,16 @@ type Retention struct {
 	AllEvents int // of all releases together, also deleted ones
 	Answers   int // answered intents of all releases
 	Audit     int // lines
+
+	Evidence      int   // newest runs of each release whose evidence is kept
+	AllEvidence   int   // of all releases together
+	EvidenceBytes int64 // of each run, as stored; what comes after it is cut
 }
 
 // DefaultRetention keeps about a year of a release that changes daily. At about
 // 2 KiB a look and 0.3 KiB a line the file stays below some hundred megabytes.
-var DefaultRetention = Retention{Runs: 500, AllRuns: 5_000, Looks: 1_000, Events: 5_000, AllEvents: 100_000, Answers: 1_000, Audit: 100_000}
+var DefaultRetention = Retention{Runs: 500, AllRuns: 5_000, Looks: 1_000, Events: 5_000, AllEvents: 100_000, Answers: 1_000, Audit: 100_000,
+	Evidence: 20, AllEvidence: 100, EvidenceBytes: 4 << 20}
 
 // pruneEvery is how many writes pass between two prunings.
 const pruneEvery = 256
@@ -54,8 +59,27 @@ func (s *Store) prune(ctx context.Context, tx execer) error {
 			return err
 		}
 	}
-	_, err := tx.ExecContext(ctx, "DELETE FROM looks WHERE run NOT IN (SELECT id FROM runs)")
-	return err
+	if _, err := tx.ExecContext(ctx, "DELETE FROM looks WHERE run NOT IN (SELECT id FROM runs)"); err != nil {
+		return err
+	}
+	return s.pruneEvidence(ctx, tx)
+}
+
+// pruneEvidence keeps the evidence of each release's newest runs, then of the
+// newest of all.
+func (s *Store) pruneEvidence(ctx context.Context, tx execer) error {
+	for _, q := range []struct {
+		partition string
+		most      int
+	}{{"PARTITION BY release", s.retain.Evidence}, {"", s.retain.AllEvidence}} {
+		_, err := tx.ExecContext(ctx, `DELETE FROM evidence WHERE run NOT IN (
+			SELECT id FROM (SELECT id, row_number() OVER (`+q.partition+` ORDER BY number DESC) AS place
+				FROM runs WHERE id IN (SELECT run FROM evidence)) WHERE place <= ?)`, q.most)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // key is each table's number.

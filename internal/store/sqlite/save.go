@@ -20,7 +20,7 @@ func (s *Store) Save(ctx context.Context, in store.Save) (int64, error) {
 			return false, fmt.Errorf("release %q: the pass read revision %d and now it is %d: %w", in.Name, in.Revision, r.Revision, store.ErrConflict)
 		}
 		revision = r.Revision + 1
-		steps := []func(context.Context, execer, store.Record, store.Save) error{s.saveRecord, s.saveRuns, s.saveLook, s.saveEvents, s.saveAnswers}
+		steps := []func(context.Context, execer, store.Record, store.Save) error{s.saveRecord, s.saveRuns, s.saveLook, s.saveEvidence, s.saveEvents, s.saveAnswers}
 		for _, step := range steps {
 			if err := step(ctx, tx, r, in); err != nil {
 				return false, err

@@ -67,6 +67,15 @@ CREATE TABLE audit (
 	id    INTEGER PRIMARY KEY AUTOINCREMENT,
 	line  BLOB NOT NULL
 );
+`, `
+CREATE TABLE evidence (
+	run   TEXT NOT NULL,
+	part  INTEGER NOT NULL,           -- from 1 on
+	size  INTEGER NOT NULL,           -- bytes before compression
+	lines BLOB NOT NULL,              -- deflated JSON lines
+	cut   INTEGER NOT NULL DEFAULT 0, -- what came after this part was too much
+	PRIMARY KEY (run, part)
+);
 `}
 
 var errDamaged = errors.New("its integrity check failed")

@@ -2,8 +2,10 @@ package sqlite
 
 import (
 	"context"
+	"crypto/sha256"
 	"database/sql"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -179,7 +181,7 @@ func TestNewerSchemaIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err := Open(t.Context(), dir)
-	if err == nil || !strings.Contains(err.Error(), "schema version 99; this haldane knows up to 1") {
+	if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("schema version 99; this haldane knows up to %d", len(migrations))) {
 		t.Errorf("Open: %v", err)
 	}
 }
@@ -268,5 +270,82 @@ func BenchmarkSave(b *testing.B) {
 			b.Fatal(err)
 		}
 		i++
+	}
+}
+
+func TestEvidenceIsBounded(t *testing.T) {
+	dir := t.TempDir()
+	retain := DefaultRetention
+	retain.Evidence, retain.AllEvidence, retain.EvidenceBytes = 2, 3, 1000
+	s := open(t, dir, WithRetention(retain))
+	ctx := t.Context()
+	runs := map[string]int{}
+	for _, name := range []string{"a", "b"} {
+		r, err := s.Apply(ctx, name, []byte(`{"spec":{}}`), store.Actor{Subject: "test"}, storetest.Epoch)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for seq := range int64(3) {
+			id := fmt.Sprintf("%s-%d", name, seq+1)
+			for i := range 40 { // lines that do not compress to nothing
+				in := lookSave(r.Revision, i)
+				in.Name, in.State.RunSeq, in.State.Run.ID, in.Look.Run = name, seq+1, id, id
+				in.Evidence = fmt.Appendf(nil, "%x\n", sha256.Sum256([]byte{byte(i)}))
+				if r.Revision, err = s.Save(ctx, in); err != nil {
+					t.Fatal(err)
+				}
+			}
+			runs[id] = 0
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, dir, WithRetention(retain)) // prunes
+	for id := range runs {
+		e, err := s.Evidence(ctx, id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := io.ReadAll(e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if runs[id] = len(b); len(b) > 0 && (!e.Cut || len(b) < 1000 || len(b) > 2500 || b[len(b)-1] != '\n') {
+			t.Errorf("%s: %d bytes are kept, cut: %v", id, len(b), e.Cut)
+		}
+	}
+	for id, kept := range map[string]bool{"a-1": false, "a-2": false, "a-3": true, "b-1": false, "b-2": true, "b-3": true} {
+		if kept != (runs[id] > 0) {
+			t.Errorf("%s: %d bytes are kept, want any: %v", id, runs[id], kept)
+		}
+	}
+}
+
+// TestOlderSchemaIsBroughtUpToDate: what an older Haldane wrote is there after
+// the upgrade, and what is new can be written.
+func TestOlderSchemaIsBroughtUpToDate(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir)
+	fill(t, s, 3)
+	if _, err := s.write.ExecContext(t.Context(), "DROP TABLE evidence; PRAGMA user_version = 1"); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, dir)
+	looks, err := s.Looks(t.Context(), "hello-1", 0)
+	if err != nil || len(looks) != 3 {
+		t.Errorf("%d looks after the upgrade (%v); want 3", len(looks), err)
+	}
+	r, err := s.Get(t.Context(), "hello")
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := lookSave(r.Revision, 3)
+	in.Evidence = []byte("{}\n")
+	if _, err := s.Save(t.Context(), in); err != nil {
+		t.Error(err)
 	}
 }
