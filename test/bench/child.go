@@ -19,18 +19,24 @@ import (
 // child is this program as the backend or as the proxy under test.
 func child(args []string) {
 	runtime.GOMAXPROCS(1)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
+	if err := play(args); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
-	fmt.Println(l.Addr())
+}
+
+func play(args []string) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	fmt.Println(l.Addr())
 	if args[0] == "backend" {
 		go backend(l)
 		<-ctx.Done()
-		return
+		return nil
 	}
 	p := proxy.New(proxy.Options{Name: "bench", Observer: count{}})
 	err = p.Set(proxy.Routing{
@@ -42,14 +48,14 @@ func child(args []string) {
 		},
 	})
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "bench:", err)
-		os.Exit(1)
+		return err
 	}
 	go p.Serve(l)
 	<-ctx.Done()
 	end, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	p.Shutdown(end) // what is left is a load that was cut off
+	return nil
 }
 
 // count is an observer that costs nothing.

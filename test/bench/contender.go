@@ -164,8 +164,8 @@ func startHAProxy(ctx context.Context, dir string, back *server) (*server, strin
 // startPeer writes a configuration (directory, listen address, backend) and
 // waits until the peer accepts.
 func startPeer(ctx context.Context, dir, name, format string, back *server, args func(string) []string) (*server, string, error) {
-	exe, err := exec.LookPath(name)
-	if err != nil {
+	exe, missing := exec.LookPath(name)
+	if missing != nil {
 		return nil, name, nil
 	}
 	address, err := freeAddress()

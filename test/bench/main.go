@@ -41,15 +41,15 @@ func main() {
 	flag.IntVar(&s.flips, "changes", 200, "changes of the decision measurement")
 	flag.Float64Var(&s.flipped, "changes-rate", 5000, "requests a second of the decision measurement")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
-	if err := run(ctx, s); err != nil {
+	if err := run(s); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, s settings) error {
+func run(s settings) error {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
 	dir, err := os.MkdirTemp("", "bench")
 	if err != nil {
 		return err

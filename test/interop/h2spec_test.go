@@ -2,6 +2,7 @@ package interop
 
 import (
 	"encoding/xml"
+	"errors"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -57,7 +58,7 @@ func TestH2Spec(t *testing.T) {
 			report := filepath.Join(t.TempDir(), "report.xml")
 			args := append([]string{"-h", "127.0.0.1", "-p", port, "-o", "3", "-j", report}, c.args...)
 			out, err := exec.Command(program, args...).CombinedOutput()
-			if _, failed := err.(*exec.ExitError); err != nil && !failed {
+			if failed := (*exec.ExitError)(nil); err != nil && !errors.As(err, &failed) {
 				t.Fatal(err)
 			}
 			checkReport(t, report, c.allowed, out)
