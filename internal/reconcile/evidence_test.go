@@ -141,3 +141,42 @@ func TestBatchThatIsRefusedHidesNoOther(t *testing.T) {
 		}
 	})
 }
+
+// Whatever fails between, the kept evidence is what the judge's state has.
+func TestKeptEvidenceIsWhatTheJudgeHas(t *testing.T) {
+	in(t, func(t *testing.T) {
+		slow := step(1000)
+		slow.Hold = time.Hour
+		h := serving(t, slow)
+		kept := func() (n int64) {
+			t.Helper()
+			err := judge.ReadEvidence(bytes.NewReader(h.log.Bytes()), func(_ int, l judge.EvidenceLine) error {
+				if !l.History {
+					n += l.Canary.N
+				}
+				return nil
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return n
+		}
+		for i := range 4 {
+			h.see(1000, 5, 100, 0)
+			h.set(func() { h.saveErr = errDown })
+			h.see(1000, 5, 100, 0)
+			pass(2 * time.Second)
+			if i%2 == 0 { // a crash
+				h.stop()
+				h.start()
+			}
+			h.set(func() { h.saveErr, h.moves = nil, 1 })
+			h.see(1000, 5, 100, 0)
+			pass(20 * time.Second)
+			if _, canary := h.counted(); canary != int64(300*(i+1)) || kept() != canary {
+				t.Errorf("round %d: the judge has seen %d canary requests of %d, kept is evidence of %d", i, canary, 300*(i+1), kept())
+			}
+		}
+		h.stop()
+	})
+}

@@ -59,6 +59,7 @@ type house struct {
 	answer func() rollout.GateAnswer
 	asked  int
 	told   []string
+	log    bytes.Buffer // saved evidence
 	sink   error
 
 	watch   chan string
@@ -258,6 +259,7 @@ func (s fakeStore) Save(_ context.Context, in store.Save) (int64, error) {
 	if in.Look != nil {
 		s.rec.Look = in.Look
 	}
+	s.log.Write(in.Evidence)
 	s.rec.Revision++
 	s.events = append(s.events, in.Events...)
 	if in.Gone {

@@ -162,6 +162,7 @@ func (r *Reconciler) save(ctx context.Context, w *worker, rec store.Record, o ob
 		w.session.lost = ""
 	}
 	if s.Look != nil {
+		w.session.record.saved()
 		w.savedJudge = o.in.Now
 		if s.KeepLook {
 			w.keptLook = o.in.Now
@@ -184,6 +185,9 @@ func (r *Reconciler) addEvidence(w *worker, rec store.Record, o observation, d r
 	state, err := w.session.snapshot()
 	if err != nil {
 		return fmt.Errorf("snapshot the judge of %s: %w", w.name, err)
+	}
+	if s.Evidence, err = w.session.record.lines(); err != nil {
+		return err
 	}
 	s.Judge, s.Cursor = state, w.session.cursor
 	rep := o.in.Evidence.Report

@@ -20,6 +20,7 @@ import (
 type session struct {
 	run     string
 	judge   *judge.Run
+	record  *record
 	reader  metric.Reader
 	cursor  []byte
 	newest  time.Time
@@ -57,7 +58,7 @@ func (r *Reconciler) openSession(ctx context.Context, w *worker, rec store.Recor
 	if err != nil {
 		return nil, fmt.Errorf("open the evidence of run %s: %w", run.ID, err)
 	}
-	s := &session{run: run.ID, reader: reader, cursor: cursor}
+	s := &session{run: run.ID, record: newRecord(policy), reader: reader, cursor: cursor}
 	if err = s.startJudge(ctx, policy, state); err != nil {
 		_ = reader.Close()
 		return nil, fmt.Errorf("start the judge of run %s: %w", run.ID, err)
@@ -83,6 +84,9 @@ func (s *session) startJudge(ctx context.Context, p judge.Policy, state []byte) 
 	h, err := s.reader.History(ctx)
 	if err != nil {
 		return fmt.Errorf("read stable's history: %w", err)
+	}
+	if state == nil { // else the record has its beginning
+		s.record.begin(h)
 	}
 	s.judge, err = judge.New(p, h)
 	return err
@@ -122,11 +126,16 @@ func (s *session) read(ctx context.Context) error {
 		s.newest = got.Newest
 	}
 	var first error
+	taken, failed := make([]metric.Sample, 0, len(got.Samples)), s.judge.Failed()
 	for _, x := range got.Samples {
-		if err := s.judge.Update(x.Metric, x.Batch); err != nil && first == nil {
+		switch err := s.judge.Update(x.Metric, x.Batch); {
+		case err == nil:
+			taken = append(taken, x)
+		case first == nil:
 			first = fmt.Errorf("evidence of metric %d refused: %w", x.Metric, err)
 		}
 	}
+	s.record.add(taken, s.judge.Failed() != failed)
 	return first
 }
 
