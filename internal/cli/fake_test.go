@@ -55,7 +55,10 @@ func (f *fake) handler() http.Handler {
 	mux.HandleFunc("GET /api/v1/version", func(w http.ResponseWriter, r *http.Request) { reply(w, client.Version{Version: "v0.1.0-test"}) })
 	mux.HandleFunc("GET /api/v1/watch", f.watch)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if f.token != "" && r.Header.Get("Authorization") != "Bearer "+f.token {
+		f.mu.Lock()
+		token := f.token
+		f.mu.Unlock()
+		if token != "" && r.Header.Get("Authorization") != "Bearer "+token {
 			fail(w, http.StatusUnauthorized, "a token is needed")
 			return
 		}
