@@ -60,6 +60,9 @@ func Odds(nats float64) string {
 
 // Duration writes a time span for people: "3 min 12 s".
 func Duration(d time.Duration) string {
+	if d > 0 && d < time.Second {
+		return fmt.Sprintf("%d ms", max(1, d.Milliseconds()))
+	}
 	d = d.Round(time.Second)
 	h, m, s := int(d.Hours()), int(d.Minutes())%60, int(d.Seconds())%60
 	switch {

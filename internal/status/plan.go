@@ -15,7 +15,7 @@ func Plan(rel release.Release, st *rollout.State) []string {
 	to := rel.Version.Name
 	switch {
 	case st == nil || st.Stable == nil:
-		return []string{fmt.Sprintf("%s would start as the first version with %d instances and serve all of the traffic once they are ready; there is nothing to compare it with.", to, rel.Replicas)}
+		return []string{fmt.Sprintf("%s would start as the first version with %s and serve all of the traffic once ready; there is nothing to compare it with.", to, count(rel.Replicas, "instance", "instances"))}
 	case st.Stable.ID == rel.Version.ID && active(st):
 		return []string{fmt.Sprintf("The run to %s would be aborted: %s is what serves.", st.Run.To.Name, to)}
 	case st.Stable.ID == rel.Version.ID:
@@ -46,12 +46,12 @@ func active(st *rollout.State) bool { return st.Run != nil && !st.Run.Phase.Ende
 func stepSentence(s release.Step, rel release.Release) string {
 	var b strings.Builder
 	n := instancesFor(s.Capacity, rel.Replicas)
-	fmt.Fprintf(&b, "%s of the traffic, %d of %d instances", Percent(s.Weight), n, rel.Replicas)
+	fmt.Fprintf(&b, "%s of the traffic, %d of %s", Percent(s.Weight), n, count(rel.Replicas, "instance", "instances"))
 	if s.Mirror > 0 {
 		fmt.Fprintf(&b, ", a copy of %s of the requests", Percent(s.Mirror))
 	}
 	if len(s.Matches) > 0 {
-		fmt.Fprintf(&b, ", and the requests that match %d rules", len(s.Matches))
+		b.WriteString(", and the requests that match " + count(len(s.Matches), "rule", "rules"))
 	}
 	if s.Weight == release.Full {
 		return b.String() + "."
@@ -67,7 +67,7 @@ func conditionsToLeave(s release.Step) []string {
 		c = append(c, "at least "+Duration(s.Hold)+" passed")
 	}
 	if s.MinRequests > 0 {
-		c = append(c, fmt.Sprintf("at least %d requests were answered", s.MinRequests))
+		c = append(c, "at least "+count(int(s.MinRequests), "request was", "requests were")+" answered")
 	}
 	switch s.Require {
 	case release.Proven:
@@ -85,6 +85,9 @@ func conditionsToLeave(s release.Step) []string {
 }
 
 func risk(a release.Analysis) string {
+	if len(a.Metrics) == 0 {
+		return "No metric is declared: nothing is judged."
+	}
 	names := make([]string, 0, len(a.Metrics))
 	for _, m := range a.Metrics {
 		names = append(names, m.Name)
@@ -98,4 +101,6 @@ func instancesFor(capacity release.Weight, replicas int) int {
 }
 
 // Ago writes how long ago a moment was.
-func Ago(now, then time.Time) string { return Duration(max(0, now.Sub(then))) + " ago" }
+func Ago(now, then time.Time) string {
+	return Duration(max(0, now.Sub(then)).Truncate(time.Second)) + " ago"
+}

@@ -14,8 +14,8 @@ import (
 // Sentence says in plain words what is and what is missing.
 func Sentence(rec store.Record) string {
 	s := sentence(rec)
-	if rec.Observed.Error != "" {
-		s += " " + period(rec.Observed.Error)
+	if e := rec.Observed.Error; e != "" {
+		s += " The last pass met trouble: " + period(strings.ReplaceAll(e, "\n", "; "))
 	}
 	return s
 }
@@ -27,25 +27,30 @@ func sentence(rec store.Record) string {
 		return "The release is being deleted: its instances drain and stop."
 	case run == nil:
 		return "Waiting for the first pass."
-	case run.From == nil && rec.State.Stable == nil:
+	case run.From == nil && rec.State.Stable == nil && run.Phase == rollout.RolledBack:
+		return because(run.To.Name+" can not serve as the first version", run.Why) + " It serves as soon as an instance is ready."
+	case run.From == nil && rec.State.Stable == nil && (run.Phase == rollout.Preparing || run.Phase == rollout.Progressing):
 		return starting(rec, *run)
 	}
-	to := run.To.Name
+	to, from := run.To.Name, "the version before"
+	if run.From != nil {
+		from = run.From.Name
+	}
 	switch run.Phase {
 	case rollout.Preparing:
 		return join(fmt.Sprintf("%s is starting: %s.%s", to, instances(rec, run.To.ID), trouble(rec, run.To.ID)), run.Paused)
 	case rollout.Progressing:
 		return progressing(rec, *run)
 	case rollout.Baking:
-		return fmt.Sprintf("All of the traffic goes to %s; %s is kept ready for an instant way back.", to, run.From.Name)
+		return join(fmt.Sprintf("All of the traffic goes to %s; %s is kept ready for an instant way back.", to, from), run.Paused)
 	case rollout.Finishing:
-		return fmt.Sprintf("All of the traffic goes to %s; instances of %s drain and stop.", to, run.From.Name)
+		return fmt.Sprintf("All of the traffic goes to %s; instances of %s drain and stop.", to, from)
 	case rollout.RollingBack:
-		return fmt.Sprintf("Traffic is taken off %s. %s", to, period(run.Why))
+		return because("Traffic is taken off "+to, run.Why)
 	case rollout.RolledBack:
-		return fmt.Sprintf("%s was rolled back: %s %s", to, period(run.Why), serves(rec))
+		return because(to+" was rolled back", run.Why) + " " + serves(rec)
 	case rollout.Aborted:
-		return fmt.Sprintf("%s was aborted: %s %s", to, period(run.Why), serves(rec))
+		return because(to+" was aborted", run.Why) + " " + serves(rec)
 	}
 	return serves(rec)
 }
@@ -71,7 +76,7 @@ func progressing(rec store.Record, run rollout.Run) string {
 		return join(s, run.Paused)
 	}
 	if look := lookOf(rec); look != nil && look.Report.Reason != "" {
-		s += " " + period(look.Report.Reason)
+		s += " " + period(upper(look.Report.Reason))
 	}
 	if run.Why != "" && !run.Entered.IsZero() {
 		s += " " + period(upper(run.Why))
@@ -95,7 +100,7 @@ func serves(rec store.Record) string {
 func instances(rec store.Record, v release.VersionID) string {
 	for _, g := range rec.Observed.Fleet {
 		if g.Version == v {
-			return fmt.Sprintf("%d of %d instances ready", g.Ready, g.Total)
+			return fmt.Sprintf("%d of %s ready", g.Ready, count(g.Total, "instance", "instances"))
 		}
 	}
 	return "no instance yet"
@@ -105,12 +110,29 @@ func join(s string, p *rollout.Pause) string {
 	if p == nil {
 		return s
 	}
-	return s + " Paused: " + period(p.Reason)
+	return s + " " + because("Paused", p.Reason)
 }
 
+// because ends a sentence with its reason, where one is known.
+func because(s, why string) string {
+	if why = period(why); why == "" {
+		return s + "."
+	}
+	return s + ": " + why
+}
+
+// period ends a sentence that others began.
 func period(s string) string {
-	if s == "" || strings.HasSuffix(s, ".") {
-		return s
+	if s = strings.TrimRight(s, " .\n"); s == "" {
+		return ""
 	}
 	return s + "."
+}
+
+// count writes a number with its noun: "1 request", "3 requests".
+func count(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
 }

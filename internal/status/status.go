@@ -172,11 +172,20 @@ func Allowed(rec store.Record) []string {
 		} else {
 			add(rollout.AskPause)
 		}
+		if run.Phase == rollout.Progressing {
+			add(rollout.AskPromote)
+		}
 		if run.Phase != rollout.Baking {
-			add(rollout.AskPromote, rollout.AskPromoteFull)
+			add(rollout.AskPromoteFull)
+		}
+	case rollout.Finishing:
+		if run.From != nil {
+			add(rollout.AskAbort)
 		}
 	case rollout.RolledBack, rollout.Aborted:
-		add(rollout.AskRetry)
+		if rec.State.Rejected == run.To.ID {
+			add(rollout.AskRetry)
+		}
 	case rollout.Promoted:
 		if len(rec.State.Earlier) > 0 {
 			add(rollout.AskRollback)
@@ -185,6 +194,8 @@ func Allowed(rec store.Record) []string {
 	return out
 }
 
+// conditions are those of kstatus. Ready: the version that the spec names serves
+// all of the traffic. Stalled: it does not, and it is not tried again by itself.
 func conditions(rec store.Record, st v1alpha1.ReleaseStatus) []metav1.Condition {
 	at := metav1.NewTime(changed(rec))
 	mk := func(kind string, on bool, reason string) metav1.Condition {
@@ -195,8 +206,9 @@ func conditions(rec store.Record, st v1alpha1.ReleaseStatus) []metav1.Condition 
 		return metav1.Condition{Type: kind, Status: s, Reason: reason, Message: st.Message,
 			ObservedGeneration: rec.Observed.Generation, LastTransitionTime: at}
 	}
-	stalled := st.Phase == Blocked || st.Phase == string(rollout.RolledBack) || st.Phase == string(rollout.Aborted)
-	ready := st.Phase == Idle
+	rests := rec.State.Run != nil && rec.State.Run.Phase.Ended() && !rec.Deleting
+	stalled := !rec.Deleting && (st.Phase == Blocked || rests && (rec.State.Rejected != "" || rec.State.Stable == nil))
+	ready := rests && !stalled
 	return []metav1.Condition{
 		mk("Ready", ready, st.Phase),
 		mk("Reconciling", !ready && !stalled, st.Phase),
