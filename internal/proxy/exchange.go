@@ -25,6 +25,7 @@ type exchange struct {
 	body    *body // nil: the request has none
 	out     int64
 	wrote   bool // something was sent to the client
+	flight  flight
 }
 
 // attempt is one try of an exchange at one version.
@@ -62,6 +63,11 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer x.leave()
+	if x.pick.route == release.BySplit {
+		p.flights.start(&x.flight)
+		x.begin = x.flight.begin
+		defer x.flight.end() // also where the handler panics: finish ends it before
+	}
 	x.serve()
 }
 
@@ -264,4 +270,5 @@ func (x *exchange) finish(a *attempt) {
 		o.In, _ = x.body.state()
 	}
 	x.p.observe(o)
+	x.flight.end()
 }

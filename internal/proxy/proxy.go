@@ -92,6 +92,7 @@ type Proxy struct {
 	mirrored atomic.Int64 // copies under way
 	fronts   fronts
 	tunnels  tunnels
+	flights  flights
 
 	mu    sync.Mutex // guards pools, fronts and the making of tables
 	pools map[release.VersionID]*pool

@@ -66,7 +66,7 @@ func plain(err error) error {
 // Watch probes scheme://host:port until ctx ends and calls report, one call at
 // a time, whenever readiness or its reason changes: nil is ready. Before it is
 // ready for the first time it is warmed up. Two failures in a row make unready
-// what was ready. What is not ready is probed after 10 ms at first, every 250 ms
+// what was ready, three where the last was a time-out: a busy machine is slow. What is not ready is probed after 10 ms at first, every 250 ms
 // until the deadline, then at the interval.
 func Watch(ctx context.Context, base string, p Probe, w WarmUp, report func(error)) {
 	done := 0
@@ -86,10 +86,11 @@ func Watch(ctx context.Context, base string, p Probe, w WarmUp, report func(erro
 
 func (p Probe) watch(ctx context.Context, check func(context.Context) error, report func(error)) {
 	var (
-		ready, doubt bool
-		said         string
-		delay        = firstDelay
-		begin        = time.Now()
+		ready bool
+		doubt int // failures in a row since it was ready
+		said  string
+		delay = firstDelay
+		begin = time.Now()
 	)
 	for {
 		err := check(ctx)
@@ -101,9 +102,9 @@ func (p Probe) watch(ctx context.Context, check func(context.Context) error, rep
 			if !ready {
 				report(nil)
 			}
-			ready, doubt, said, delay = true, false, "", p.Interval
-		case ready && !doubt:
-			doubt, delay = true, firstDelay
+			ready, doubt, said, delay = true, 0, "", p.Interval
+		case ready && doubt < tolerated(err):
+			doubt, delay = doubt+1, firstDelay
 		default:
 			if ready {
 				begin = time.Now()
@@ -112,7 +113,7 @@ func (p Probe) watch(ctx context.Context, check func(context.Context) error, rep
 				said = text
 				report(err)
 			}
-			ready, doubt, delay = false, false, p.slower(delay, time.Since(begin))
+			ready, doubt, delay = false, 0, p.slower(delay, time.Since(begin))
 		}
 		select {
 		case <-time.After(delay):
@@ -120,6 +121,14 @@ func (p Probe) watch(ctx context.Context, check func(context.Context) error, rep
 			return
 		}
 	}
+}
+
+// tolerated is how many failures before this one leave what was ready ready.
+func tolerated(err error) int {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return 2
+	}
+	return 1
 }
 
 func (p Probe) slower(delay, since time.Duration) time.Duration {

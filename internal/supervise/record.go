@@ -44,7 +44,7 @@ func openRecords(dir string) (*records, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the lock of process records: %w", err)
 	}
-	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+	if err := flock(lock); err != nil {
 		return nil, errors.Join(fmt.Errorf("locking %s: another Haldane runs its processes from there: stop it or use another directory: %w", path, err), lock.Close())
 	}
 	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
@@ -185,4 +185,17 @@ func tokenOf(pid int) string {
 		}
 	}
 	return ""
+}
+
+// lockPatience is how long a lock may outlive its process: a child that was
+// being started when it was killed holds it until it runs its own program.
+const lockPatience = 2 * time.Second
+
+func flock(f *os.File) error {
+	for end := time.Now().Add(lockPatience); ; time.Sleep(20 * time.Millisecond) {
+		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if !errors.Is(err, syscall.EWOULDBLOCK) || time.Now().After(end) {
+			return err
+		}
+	}
 }

@@ -1,6 +1,7 @@
 package telemetry
 
 import (
+	"math"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -15,11 +16,15 @@ import (
 // were no client's fault, and that were routed while both versions had a share.
 //
 // Counts are kept apart by the canary's share at the moment of routing, so that
-// every portion is exact in the judge's routing mode (judge.md 5.1).
+// every portion is exact in the judge's routing mode (judge.md 5.1). For the same
+// reason a request waits until all that were routed before it have ended
+// (TapOptions.Settled): while the process of one version stalls only the other's
+// requests end, and those alone are no random draw.
 type Tap struct {
 	recorder *Recorder
 	sides    [2]*tapSide
 	keys     [2]key
+	settled  func() time.Time
 	warmUp   int64 // nanoseconds
 	first    atomic.Int64
 	wake     chan struct{}
@@ -35,12 +40,26 @@ type tapSide struct {
 
 type tapCell struct {
 	mu       sync.Mutex
+	waiting  []ended
 	portions []*portion
 	free     []*portion
 	skipped  int64
 	last     [2]int64 // stable, canary: unix nanoseconds when a request ended last
 	_        [64]byte
 }
+
+// ended is a request that waits for those before it.
+type ended struct {
+	begin  int64 // unix nanoseconds
+	share  release.Weight
+	who    uint8 // 0 stable, 1 canary
+	failed bool
+	bin    uint16
+}
+
+// mostWaiting bounds what one cell holds back: beyond it requests count at
+// once. It is some seconds of the most that one machine can serve.
+const mostWaiting = 1 << 17
 
 // portion is what one cell saw at one share.
 type portion struct {
@@ -62,6 +81,9 @@ type TapOptions struct {
 	// First is when the canary's first request came, where an earlier tap of the
 	// same run saw it; zero: not yet.
 	First time.Time
+	// Settled is the moment up to which every request has been observed. Nil:
+	// requests count as they end.
+	Settled func() time.Time
 }
 
 // Portions is one draining of a tap.
@@ -95,6 +117,7 @@ func (r *Recorder) Tap(rel string, stable, canary release.VersionID, o TapOption
 	t := &Tap{
 		recorder: r,
 		keys:     [2]key{{rel, stable}, {rel, canary}},
+		settled:  o.Settled,
 		warmUp:   int64(o.WarmUp),
 		wake:     make(chan struct{}, 1),
 		cells:    make([]tapCell, r.stripes),
@@ -171,16 +194,23 @@ func (x *tapSide) add(stripe int, o *release.Observation) {
 	c := t.lock(stripe)
 	c.last[who] = max(c.last[who], o.Begin.Add(o.Total).UnixNano())
 	if counts {
-		c.of(share).sides[who].count(o)
+		c.wait(t.settled != nil, ended{
+			begin: o.Begin.UnixNano(), share: share, who: uint8(who), //nolint:gosec // 0 or 1
+			failed: o.Outcome == release.Failed, bin: uint16(binOf(o.Total)), //nolint:gosec // a bin fits
+		})
 	} else {
 		c.skipped++
 	}
 	c.mu.Unlock()
 	if counts && x.canary && o.Outcome == release.Failed {
-		select {
-		case t.wake <- struct{}{}:
-		default:
-		}
+		t.signal()
+	}
+}
+
+func (t *Tap) signal() {
+	select {
+	case t.wake <- struct{}{}:
+	default:
 	}
 }
 
@@ -225,23 +255,57 @@ func (c *tapCell) of(share release.Weight) *portion {
 	return p
 }
 
-func (s *side) count(o *release.Observation) {
+// wait holds a request back, or counts it where none are held.
+func (c *tapCell) wait(hold bool, e ended) {
+	if hold && len(c.waiting) < mostWaiting {
+		c.waiting = append(c.waiting, e)
+		return
+	}
+	c.of(e.share).sides[e.who].count(e)
+}
+
+// release counts those that began before a moment; it reports whether a failed
+// request of the canary still waits.
+func (c *tapCell) release(before int64) (failure bool) {
+	kept := c.waiting[:0]
+	for _, e := range c.waiting {
+		if e.begin < before {
+			c.of(e.share).sides[e.who].count(e)
+			continue
+		}
+		failure = failure || e.failed && e.who == 1
+		kept = append(kept, e)
+	}
+	c.waiting = kept
+	return failure
+}
+
+func (s *side) count(e ended) {
 	s.n++
-	if o.Outcome == release.Failed {
+	if e.failed {
 		s.bad++
 		return
 	}
-	s.bins[binOf(o.Total)]++
+	s.bins[e.bin]++
 }
 
-// Drain takes out what came since the last call.
+// again is how soon a failed request that waits asks for another draining.
+const again = 5 * time.Millisecond
+
+// Drain takes out what came since the last call, as far as it settled.
 func (t *Tap) Drain() Portions {
 	var out Portions
+	before := int64(math.MaxInt64)
+	if t.settled != nil {
+		before = t.settled().UnixNano()
+	}
+	waits := false
 	sums := map[release.Weight]*portion{}
 	var last [2]int64
 	for i := range t.cells {
 		c := &t.cells[i]
 		c.mu.Lock()
+		waits = c.release(before) || waits
 		for _, p := range c.portions {
 			sums[p.share] = p.into(sums[p.share])
 		}
@@ -253,6 +317,9 @@ func (t *Tap) Drain() Portions {
 		}
 		c.skipped, c.last = 0, [2]int64{}
 		c.mu.Unlock()
+	}
+	if waits {
+		time.AfterFunc(again, t.signal)
 	}
 	for _, p := range sums {
 		out.Portions = append(out.Portions, Portion{Share: p.share, Stable: p.sides[0].take(), Canary: p.sides[1].take()})

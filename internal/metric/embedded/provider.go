@@ -28,6 +28,7 @@ type Querier interface {
 type Provider struct {
 	recorder *telemetry.Recorder
 	querier  Querier
+	routed   func(release string) time.Time
 }
 
 var _ metric.Provider = (*Provider)(nil)
@@ -35,6 +36,18 @@ var _ metric.Provider = (*Provider)(nil)
 // New returns a Provider. Without a Querier, metrics with a Prometheus source
 // are refused.
 func New(r *telemetry.Recorder, q Querier) *Provider { return &Provider{recorder: r, querier: q} }
+
+// SetSettled names who knows the moment up to which every request that a
+// release's split sent has been observed; requests are evidence once that
+// moment has passed them. Without it they are evidence as they end.
+func (p *Provider) SetSettled(f func(release string) time.Time) { p.routed = f }
+
+func (p *Provider) settled(release string) func() time.Time {
+	if p.routed == nil {
+		return nil
+	}
+	return func() time.Time { return p.routed(release) }
+}
 
 // Check implements metric.Provider.
 func (p *Provider) Check(_ context.Context, rel release.Release, metrics []release.Metric) error {

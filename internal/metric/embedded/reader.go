@@ -51,7 +51,7 @@ func newReader(p *Provider, s metric.Subject, c cursor) (*reader, error) {
 		r.queries[i] = q
 	}
 	r.tap = p.recorder.Tap(s.Release.Name, s.Stable.ID, s.Canary.ID, telemetry.TapOptions{
-		WarmUp: s.Release.Analysis.WarmUp, First: c.First,
+		WarmUp: s.Release.Analysis.WarmUp, First: c.First, Settled: p.settled(s.Release.Name),
 	})
 	for _, q := range r.queries {
 		if q != nil {

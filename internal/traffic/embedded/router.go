@@ -205,6 +205,18 @@ func (r *Router) InFlight() []InFlight {
 	return list
 }
 
+// Settled is the moment up to which every request of the release that its split
+// sent has been observed (proxy.Settled); now, for a release that is not served.
+func (r *Router) Settled(name string, patience time.Duration) time.Time {
+	r.mu.Lock()
+	s := r.serving[name]
+	r.mu.Unlock()
+	if s == nil {
+		return time.Now()
+	}
+	return s.proxy.Settled(patience)
+}
+
 // InFlightAt counts the requests of all releases inside the instance at
 // host:port, and one more while a target in force names it: at 0 it is drained.
 // A router that was shut down routes nothing any more.
