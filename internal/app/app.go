@@ -43,6 +43,11 @@ type Options struct {
 	Ready func(address string)
 }
 
+// patience is how long a request under way holds back the evidence of those
+// that were sent after it. A version that answers nothing for longer is found
+// by what is missing.
+const patience = 3 * time.Second
+
 // Serve runs the local daemon until ctx ends, and then stops it without losing
 // a request that was accepted.
 func Serve(ctx context.Context, o Options) error {
@@ -87,10 +92,7 @@ func build(ctx context.Context, o Options, tokens []web.Token) (_ standalone.Par
 		return standalone.Parts{}, err
 	}
 	undo = append(undo, db.Close)
-	m, err := openMetrics(o)
-	if err != nil {
-		return standalone.Parts{}, err
-	}
+	m := openMetrics(o)
 	undo = append(undo, m.close)
 	rt := router.New(router.Options{Observer: m.recorder, Drain: o.Grace, Log: o.Log})
 	procs, err := process.New(process.Options{Dir: filepath.Join(o.Data, "processes"), Logger: o.Log, InFlight: rt.InFlightAt})
@@ -101,6 +103,7 @@ func build(ctx context.Context, o Options, tokens []web.Token) (_ standalone.Par
 	ends := endpoints.New(o.Log)
 	fleet := switchboard.New(map[string]workload.Runtime{switchboard.Process: procs, switchboard.Endpoints: ends})
 	provider := embedded.New(m.recorder, m.querier)
+	provider.SetSettled(func(name string) time.Time { return rt.Settled(name, patience) })
 	m.recorder.SetUsage(usage(procs, o.Log))
 	m.recorder.SetInFlight(inFlight(rt))
 	passes := reconcile.New(reconcile.Ports{
@@ -109,13 +112,13 @@ func build(ctx context.Context, o Options, tokens []web.Token) (_ standalone.Par
 	})
 	server, err := web.New(web.Options{
 		Store: db, Listen: listener.Addr().String(), Names: o.Names, Tokens: tokens, Version: Version,
-		Log: o.Log, Metrics: m.handler, Query: m.query, Check: check(provider), Plan: plan,
+		Log: o.Log, Metrics: m.handler, Query: m.query, Check: check(provider, m.refuse), Plan: plan,
 		Rates: rates(m.recorder, procs), Logs: logs(procs, db),
 	})
 	if err != nil {
 		return standalone.Parts{}, err
 	}
-	if err = applyFiles(ctx, db, o.Files); err != nil {
+	if err = applyFiles(ctx, db, o.Files, check(provider, noRefusal)); err != nil {
 		return standalone.Parts{}, err
 	}
 	return standalone.Parts{

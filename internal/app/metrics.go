@@ -2,12 +2,14 @@ package app
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"net/http"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/haldane-project/haldane/internal/metric/embedded"
 	"github.com/haldane-project/haldane/internal/release"
@@ -20,7 +22,7 @@ import (
 // queryable history that scrapes it and the versions.
 type metrics struct {
 	recorder   *telemetry.Recorder
-	history    *history.Store
+	history    *history.Store // nil: it can not be opened
 	querier    embedded.Querier
 	handler    http.Handler // /metrics
 	query      http.Handler // Prometheus' query API
@@ -30,19 +32,54 @@ type metrics struct {
 	targets map[string][]history.Target // by release
 }
 
-func openMetrics(o Options) (*metrics, error) {
+// openMetrics opens the history. Where it can not be opened (no permission, no
+// space) the daemon does without: users are served and versions compared, and
+// what needs a query is refused or said to be missing.
+func openMetrics(o Options) *metrics {
 	m := &metrics{recorder: telemetry.New(), targets: map[string][]history.Target{}}
 	registry := m.recorder.Registry(Version)
+	m.handler = telemetry.Handler(registry)
+	m.background = append(m.background, func(ctx context.Context) error { m.recorder.Run(ctx); return nil })
 	h, err := history.Open(history.Options{Dir: filepath.Join(o.Data, "metrics"), Log: o.Log, Own: registry})
 	if err != nil {
-		return nil, err
+		o.Log.Warn("there is no metrics history until the next start: queries have no answer, all else works", "error", err)
+		m.querier, m.query = noHistory{err}, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			http.Error(w, "there is no metrics history: it could not be opened when Haldane was started; its log says why", http.StatusServiceUnavailable)
+		})
+		return m
 	}
-	m.history, m.querier, m.query, m.handler = h, h, h.QueryHandler(), telemetry.Handler(registry)
-	m.background = append(m.background, func(ctx context.Context) error { m.recorder.Run(ctx); return nil })
-	return m, nil
+	m.history, m.querier, m.query = h, h, h.QueryHandler()
+	return m
 }
 
-func (m *metrics) close() error { return m.history.Close() }
+// noHistory answers every query with why there is no answer.
+type noHistory struct{ cause error }
+
+// Value implements embedded.Querier.
+func (n noHistory) Value(context.Context, string, time.Time) (float64, bool, error) {
+	return 0, false, fmt.Errorf("there is no metrics history: %w", n.cause)
+}
+
+// refuse says why a metric can not be had now; nil: it can.
+func (m *metrics) refuse(list []release.Metric) error {
+	none, ok := m.querier.(noHistory)
+	if !ok {
+		return nil
+	}
+	for _, x := range list {
+		if x.Source.Prometheus != "" {
+			return fmt.Errorf("metric %s needs the metrics history, which could not be opened: %w; mend that and start Haldane again, or remove the metric", x.Name, none.cause)
+		}
+	}
+	return nil
+}
+
+func (m *metrics) close() error {
+	if m.history == nil {
+		return nil
+	}
+	return m.history.Close()
+}
 
 // seen tells those who measure which versions there are and where they answer.
 func (m *metrics) seen(rel release.Release, st rollout.State, backends []release.Backend, gone bool) {
@@ -58,6 +95,9 @@ func (m *metrics) seen(rel release.Release, st rollout.State, backends []release
 			list = append(list, history.Target{Release: rel.Name, Version: string(b.Version), Role: role,
 				Instance: host, URL: strings.Replace(a, "h2c://", "http://", 1) + "/metrics"})
 		}
+	}
+	if m.history == nil {
+		return
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()

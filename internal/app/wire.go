@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -40,7 +41,7 @@ func readTokens(file string) ([]web.Token, error) {
 	defer f.Close()
 	tokens, err := web.ParseTokens(f)
 	if err != nil {
-		return nil, fmt.Errorf("token file %s: %w", file, err)
+		return nil, fmt.Errorf("%s: %w", file, err)
 	}
 	return tokens, nil
 }
@@ -55,7 +56,7 @@ func parse(rec store.Record) (release.Release, error) {
 }
 
 // applyFiles applies the manifests that were named at the start.
-func applyFiles(ctx context.Context, db store.Store, files []string) error {
+func applyFiles(ctx context.Context, db store.Store, files []string, check func(context.Context, release.Release) error) error {
 	for _, file := range files {
 		data, err := os.ReadFile(file)
 		if err != nil {
@@ -65,9 +66,12 @@ func applyFiles(ctx context.Context, db store.Store, files []string) error {
 		if err != nil {
 			return fmt.Errorf("find the directory of %s: %w", file, err)
 		}
-		obj, _, err := manifest.Parse(file, data, manifest.WithDir(dir))
+		obj, rel, err := manifest.Parse(file, data, manifest.WithDir(dir))
 		if err != nil {
 			return err
+		}
+		if err := check(ctx, rel); err != nil {
+			return fmt.Errorf("%s: %w", file, err)
 		}
 		body, err := manifest.Canonical(obj)
 		if err != nil {
@@ -81,14 +85,21 @@ func applyFiles(ctx context.Context, db store.Store, files []string) error {
 	return nil
 }
 
-// check says whether this daemon can serve a release.
-func check(p metric.Provider) func(context.Context, release.Release) error {
+// noRefusal lets a daemon without a metrics history serve the files that it is
+// started with: their users come first, and a run says what it misses.
+func noRefusal([]release.Metric) error { return nil }
+
+// check says whether this daemon can serve a release and measure what it asks.
+func check(p metric.Provider, refuse func([]release.Metric) error) func(context.Context, release.Release) error {
 	return func(ctx context.Context, rel release.Release) error {
 		if rel.Version.Workload.Deployment != nil {
 			return errors.New("spec.workload.deployment: this daemon runs process and endpoints; a Deployment needs the Kubernetes controller")
 		}
 		if rel.Traffic.Embedded == nil {
 			return errors.New("spec.traffic: this daemon splits traffic with embedded only")
+		}
+		if err := refuse(rel.Analysis.Metrics); err != nil {
+			return err
 		}
 		return p.Check(ctx, rel, rel.Analysis.Metrics)
 	}
@@ -217,12 +228,25 @@ func askWebhook(ctx context.Context, run rollout.Run, g release.Gate) rollout.Ga
 	req.Header.Set("Content-Type", "application/json")
 	resp, err := gateClient.Do(req)
 	if err != nil {
-		return no("gate %s did not answer: %v", g.Name, err)
+		return no("gate %s did not answer: %v", g.Name, withoutURL(err))
 	}
 	defer resp.Body.Close()
 	text, _ := io.ReadAll(io.LimitReader(resp.Body, gateAnswer)) // a cut answer still has its status
 	if resp.StatusCode/100 != 2 {
-		return no("gate %s answered %s: %s", g.Name, resp.Status, strings.TrimSpace(string(text)))
+		return no("gate %s answered %s: %s", g.Name, resp.Status, oneLine(text))
 	}
 	return rollout.GateAnswer{Gate: g.Name, Yes: true, Reason: fmt.Sprintf("gate %s answered %s", g.Name, resp.Status)}
+}
+
+// withoutURL is the cause of a failed request: the URL of a gate may hold a secret.
+func withoutURL(err error) error {
+	if u, ok := errors.AsType[*url.Error](err); ok {
+		return u.Err
+	}
+	return err
+}
+
+// oneLine makes foreign text fit into a sentence.
+func oneLine(text []byte) string {
+	return strings.Join(strings.Fields(strings.ToValidUTF8(string(text), "")), " ")
 }
