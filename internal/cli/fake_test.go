@@ -45,6 +45,13 @@ func (f *fake) handler() http.Handler {
 	mux.HandleFunc("GET /api/v1/releases/{name}/runs", f.runs)
 	mux.HandleFunc("GET /api/v1/runs/{id}", f.run)
 	mux.HandleFunc("GET /api/v1/runs/{id}/looks", f.getLooks)
+	mux.HandleFunc("GET /api/v1/runs/{id}/evidence", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/jsonl")
+		if r.PathValue("id") == "hello-2" {
+			_, _ = io.WriteString(w, `{"t":0,"metric":"errors","history":true,"stable":{"n":10000,"bad":100}}`+"\n"+
+				`{"t":1,"metric":"errors","canary":{"n":40,"bad":20},"stable":{"n":360,"bad":4},"share":0.1}`+"\n")
+		}
+	})
 	mux.HandleFunc("GET /api/v1/releases/{name}/events", f.getEvents)
 	mux.HandleFunc("GET /api/v1/releases/{name}/logs", func(w http.ResponseWriter, r *http.Request) {
 		reply(w, client.Logs{Text: "v2/0: listening on 4711\n"})
