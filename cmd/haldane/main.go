@@ -4,6 +4,7 @@ package main
 
 import (
 	"os"
+	_ "time/tzdata" // windows of gates name zones, and a bare image has no database of them
 
 	"github.com/haldane-project/haldane/internal/cli"
 )

@@ -1,16 +1,12 @@
 package app
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
-	"net/http"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -196,57 +192,4 @@ func serveWeb(s *web.Server, ready func(string)) func(context.Context, net.Liste
 		}
 		return s.Serve(ctx, l)
 	}
-}
-
-// gateClient follows no redirect: a gate answers for itself.
-var gateClient = &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-
-const (
-	gateTimeout = 10 * time.Second
-	gateAnswer  = 1 << 10 // bytes of the answer that are shown
-)
-
-// askWebhook asks a gate by POST; 2xx is yes.
-func askWebhook(ctx context.Context, run rollout.Run, g release.Gate) rollout.GateAnswer {
-	no := func(format string, args ...any) rollout.GateAnswer {
-		return rollout.GateAnswer{Gate: g.Name, Reason: fmt.Sprintf(format, args...)}
-	}
-	timeout := g.Timeout
-	if timeout == 0 {
-		timeout = gateTimeout
-	}
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	body, err := json.Marshal(map[string]any{"run": run.ID, "step": run.Step, "gate": g.Name, "version": run.To.Name})
-	if err != nil {
-		return no("the question could not be written: %v", err)
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, g.URL, bytes.NewReader(body))
-	if err != nil {
-		return no("gate %s: %v", g.Name, err)
-	}
-	req.Header.Set("Content-Type", "application/json")
-	resp, err := gateClient.Do(req)
-	if err != nil {
-		return no("gate %s did not answer: %v", g.Name, withoutURL(err))
-	}
-	defer resp.Body.Close()
-	text, _ := io.ReadAll(io.LimitReader(resp.Body, gateAnswer)) // a cut answer still has its status
-	if resp.StatusCode/100 != 2 {
-		return no("gate %s answered %s: %s", g.Name, resp.Status, oneLine(text))
-	}
-	return rollout.GateAnswer{Gate: g.Name, Yes: true, Reason: fmt.Sprintf("gate %s answered %s", g.Name, resp.Status)}
-}
-
-// withoutURL is the cause of a failed request: the URL of a gate may hold a secret.
-func withoutURL(err error) error {
-	if u, ok := errors.AsType[*url.Error](err); ok {
-		return u.Err
-	}
-	return err
-}
-
-// oneLine makes foreign text fit into a sentence.
-func oneLine(text []byte) string {
-	return strings.Join(strings.Fields(strings.ToValidUTF8(string(text), "")), " ")
 }
