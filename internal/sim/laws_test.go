@@ -75,7 +75,7 @@ func (t *trial) run() {
 	}
 	t.w.Calm()
 	quiet := t.w.Elapsed()
-	for i := 0; t.w.Elapsed()-quiet < 2*time.Minute && i < 400; i++ {
+	for i := 0; t.w.Elapsed()-quiet < 2*time.Minute && (i < 400 || t.moving() && i < 600); i++ {
 		before := t.state
 		t.step()
 		if t.moving() || !reflect.DeepEqual(before, t.state) {
