@@ -38,8 +38,10 @@ func TestGateAnswers(t *testing.T) {
 		yes     bool
 		reason  string
 	}{
-		"yes":      {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }, true, "it answered 204 No Content"},
-		"no":       {func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "two tests\n\tfail \xff", 403) }, false, "it answered 403 Forbidden two tests fail"},
+		"yes": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }, true, "it answered 204 No Content"},
+		"no": {func(w http.ResponseWriter, _ *http.Request) {
+			http.Error(w, "two tests\n\tfail \xff", http.StatusForbidden)
+		}, false, "it answered 403 Forbidden two tests fail"},
 		"redirect": {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, other, http.StatusTemporaryRedirect) }, false, "it answered 307 Temporary Redirect"},
 	} {
 		t.Run(name, func(t *testing.T) {

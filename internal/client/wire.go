@@ -89,7 +89,7 @@ func (p *Problem) Error() string {
 	return b.String()
 }
 
-// Unreachable: nothing listens where the daemon should be.
+// Unreachable says that nothing listens where the daemon should be.
 type Unreachable struct {
 	Server string
 	Err    error

@@ -149,7 +149,7 @@ func (r *Reconciler) save(ctx context.Context, w *worker, rec store.Record, o ob
 	s := store.Save{Name: rec.Name, Revision: rec.Revision, State: d.State, Judge: rec.Judge, Cursor: rec.Cursor,
 		Observed: observed(w, o, d), Events: d.Events, Ended: d.Ended, Consumed: d.Consumed, Gone: d.Gone}
 	changed := d.Gone || !sameState(rec.State, d.State) || len(d.Events)+len(d.Consumed) > 0
-	if err := r.addEvidence(w, rec, o, d, changed, &s); err != nil {
+	if err := r.addEvidence(w, rec, o, changed, &s); err != nil {
 		return err
 	}
 	if !changed && s.Look == nil && sameObserved(rec.Observed, s.Observed) {
@@ -173,7 +173,7 @@ func (r *Reconciler) save(ctx context.Context, w *worker, rec store.Record, o ob
 
 // addEvidence adds the judge's state and the look, once a second and whenever
 // the run changed.
-func (r *Reconciler) addEvidence(w *worker, rec store.Record, o observation, d rollout.Decision, changed bool, s *store.Save) error {
+func (r *Reconciler) addEvidence(w *worker, rec store.Record, o observation, changed bool, s *store.Save) error {
 	if w.session == nil || rec.State.Run == nil || w.session.run != rec.State.Run.ID {
 		return nil
 	}

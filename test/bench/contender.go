@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -164,9 +165,12 @@ func startHAProxy(ctx context.Context, dir string, back *server) (*server, strin
 // startPeer writes a configuration (directory, listen address, backend) and
 // waits until the peer accepts.
 func startPeer(ctx context.Context, dir, name, format string, back *server, args func(string) []string) (*server, string, error) {
-	exe, missing := exec.LookPath(name)
-	if missing != nil {
+	exe, err := exec.LookPath(name)
+	if errors.Is(err, exec.ErrNotFound) {
 		return nil, name, nil
+	}
+	if err != nil {
+		return nil, "", fmt.Errorf("look for %s: %w", name, err)
 	}
 	address, err := freeAddress()
 	if err != nil {

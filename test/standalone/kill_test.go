@@ -71,7 +71,6 @@ func TestKilledDaemon(t *testing.T) {
 	p.d.serves("v0")
 	stop := hammer(front)
 	defer stop()
-	acked := "v0"
 	var generation int64 = 1
 	for i := 1; i <= rounds; i++ {
 		name := fmt.Sprintf("v%d", i)
@@ -80,13 +79,13 @@ func TestKilledDaemon(t *testing.T) {
 			env["ERRORS"] = "0.5" // every third version is bad
 		}
 		p.d.apply(version{name: name, env: env}, quick)
-		acked, generation = name, generation+1
+		generation++
 		time.Sleep(time.Duration(rng.IntN(2500)) * time.Millisecond) // the random moment, not a wait for anything
 		p.kill()
 		p = spawn(t, data, front)
 		rel, err := p.d.api.Get(context.Background(), "hello")
-		if err != nil || rel.Spec.Version != acked || rel.Generation != generation {
-			t.Fatalf("round %d: acknowledged %s at generation %d, found %s at %d: %v", i, acked, generation, rel.Spec.Version, rel.Generation, err)
+		if err != nil || rel.Spec.Version != name || rel.Generation != generation {
+			t.Fatalf("round %d: acknowledged %s at generation %d, found %s at %d: %v", i, name, generation, rel.Spec.Version, rel.Generation, err)
 		}
 		rel = p.d.wait("the end of the run to "+name, ended(name))
 		if bad, phase := i%3 == 0, rel.Status.Run.Phase; bad != (phase == "RolledBack") {
