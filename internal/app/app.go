@@ -44,8 +44,7 @@ type Options struct {
 }
 
 // patience is how long a request under way holds back the evidence of those
-// that were sent after it. A version that answers nothing for longer is found
-// by what is missing.
+// that were sent after it. One that is under way for longer is evidence as it is.
 const patience = 3 * time.Second
 
 // Serve runs the local daemon until ctx ends, and then stops it without losing
@@ -104,6 +103,7 @@ func build(ctx context.Context, o Options, tokens []web.Token) (_ standalone.Par
 	fleet := switchboard.New(map[string]workload.Runtime{switchboard.Process: procs, switchboard.Endpoints: ends})
 	provider := embedded.New(m.recorder, m.querier)
 	provider.SetSettled(func(name string) time.Time { return rt.Settled(name, patience) })
+	provider.SetOverdue(rt.Overdue)
 	m.recorder.SetUsage(usage(procs, o.Log))
 	m.recorder.SetInFlight(inFlight(rt))
 	passes := reconcile.New(reconcile.Ports{

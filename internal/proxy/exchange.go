@@ -64,6 +64,7 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	defer x.leave()
 	if x.pick.route == release.BySplit {
+		x.flight.version, x.flight.weight = x.pick.to.version, x.pick.drawn.weight
 		p.flights.start(&x.flight)
 		x.begin = x.flight.begin
 		defer x.flight.end() // also where the handler panics: finish ends it before
@@ -157,13 +158,13 @@ func (x *exchange) fullDuplex() {
 }
 
 func (x *exchange) attempt(to *target, route release.Route) attempt {
-	weight := x.pick.drawn.weight
+	weight, begin := x.pick.drawn.weight, x.begin
 	if route == release.ByShield {
-		weight = to.weight
+		weight, begin = to.weight, time.Now() // what the first try took is not this version's
 	}
 	return attempt{to: to, obs: release.Observation{
 		Release: x.p.name, Version: to.version, Weight: weight, Route: route,
-		Unit: x.pick.unit, Begin: x.begin,
+		Unit: x.pick.unit, Begin: begin,
 	}}
 }
 
@@ -180,7 +181,7 @@ func (x *exchange) send(a *attempt) {
 		a.in = in
 		a.res, a.err = x.roundTrip(a)
 		if a.err == nil {
-			a.obs.FirstByte = time.Since(x.begin)
+			a.obs.FirstByte = time.Since(a.obs.Begin)
 			return
 		}
 		if !isDialError(a.err) || x.r.Context().Err() != nil || (x.body != nil && !x.body.replayable()) {
@@ -264,11 +265,12 @@ func (x *exchange) finish(a *attempt) {
 		a.in.done()
 	}
 	o := &a.obs
-	o.Total = time.Since(x.begin)
+	o.Total = time.Since(o.Begin)
 	o.Out = x.out
 	if x.body != nil {
 		o.In, _ = x.body.state()
 	}
+	o.Stage = x.flight.stage()
 	x.p.observe(o)
 	x.flight.end()
 }

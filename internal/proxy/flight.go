@@ -3,7 +3,10 @@ package proxy
 import (
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"github.com/haldane-project/haldane/internal/release"
 )
 
 // flights are the requests that were drawn by the split and have not been
@@ -22,10 +25,20 @@ type flightShard struct {
 
 // flight is one request, a node of its shard's list; it lies in its exchange.
 type flight struct {
+	version    release.VersionID
+	weight     release.Weight
 	begin      time.Time
+	told       atomic.Int32
 	shard      *flightShard // nil: not under way
 	prev, next *flight
 }
+
+// What was told of a flight.
+const (
+	toldNothing int32 = iota
+	toldOverdue
+	toldEnd
+)
 
 // start enters a request that begins now.
 func (f *flights) start(x *flight) {
@@ -39,6 +52,14 @@ func (f *flights) start(x *flight) {
 	}
 	s.tail = x
 	s.mu.Unlock()
+}
+
+// stage is what its end is told as; after that it is not told as overdue.
+func (x *flight) stage() release.Stage {
+	if x.told.Swap(toldEnd) == toldOverdue {
+		return release.EndedOverdue
+	}
+	return release.Ended
 }
 
 // end takes a request out, after it was observed.
@@ -81,4 +102,26 @@ func (p *Proxy) Settled(patience time.Duration) time.Time {
 		s.mu.Unlock()
 	}
 	return settled
+}
+
+// Overdue tells the observer, once each, of the requests that the split sent
+// and that have been under way for longer than age: a request that hangs is
+// evidence now, not when it is given up. Their end is told as well.
+func (p *Proxy) Overdue(age time.Duration) {
+	now := time.Now()
+	var late []release.Observation
+	for i := range p.flights.shards {
+		s := &p.flights.shards[i]
+		s.mu.Lock()
+		for x := s.head; x != nil && now.Sub(x.begin) > age; x = x.next {
+			if x.told.CompareAndSwap(toldNothing, toldOverdue) {
+				late = append(late, release.Observation{Release: p.name, Version: x.version, Weight: x.weight,
+					Route: release.BySplit, Begin: x.begin, Total: now.Sub(x.begin), Stage: release.Overdue})
+			}
+		}
+		s.mu.Unlock()
+	}
+	for i := range late {
+		p.observe(&late[i])
+	}
 }

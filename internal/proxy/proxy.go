@@ -21,8 +21,9 @@ import (
 	"github.com/haldane-project/haldane/internal/release"
 )
 
-// Observer is told of every request once, at its end. Observe must not block;
-// the observation is reused after it returns.
+// Observer is told of every request once, at its end, and of those that Overdue
+// finds before that. Observe must not block; the observation is reused after it
+// returns.
 type Observer interface {
 	Observe(o *release.Observation)
 }

@@ -21,7 +21,18 @@ type Observation struct {
 	Cause    string
 	Shielded bool // stable answered in its place; the user did not see the failure
 	In, Out  int64
+	Stage    Stage
 }
+
+// Stage says what of a request an observation tells.
+type Stage uint8
+
+// The stages. A request that takes long is told twice, others once.
+const (
+	Ended        Stage = iota // the end
+	Overdue                   // it is still under way: Total is its age so far
+	EndedOverdue              // the end of one that was told as Overdue
+)
 
 // Route says why a request went to its version.
 type Route uint8

@@ -67,13 +67,16 @@ func New() *Recorder {
 // Boot identifies this Recorder; no two have the same.
 func (r *Recorder) Boot() string { return r.boot }
 
-// Observe counts one request. It neither allocates (but for the first request
+// Observe counts one request; one that is still under way (release.Overdue) is
+// evidence for taps and counted at its end. It neither allocates (but for the first request
 // of a version or of a share) nor waits: cells are striped, and a busy one is
 // passed over.
 func (r *Recorder) Observe(o *release.Observation) {
 	s := r.of(key{o.Release, o.Version})
 	stripe := int(rand.Uint32()) //nolint:gosec // spreads observers over cells; nothing secret
-	s.add(stripe, o)
+	if o.Stage != release.Overdue {
+		s.add(stripe, o)
+	}
 	if taps := s.taps.Load(); taps != nil {
 		for _, t := range *taps {
 			t.add(stripe, o)

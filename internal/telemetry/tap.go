@@ -54,6 +54,7 @@ type ended struct {
 	share  release.Weight
 	who    uint8 // 0 stable, 1 canary
 	failed bool
+	stage  release.Stage
 	bin    uint16
 }
 
@@ -104,7 +105,8 @@ type Portion struct {
 
 // Count is one version's part. Bins has the total time of successful requests
 // only: an error that is answered fast must not look like speed, and one that
-// is answered late already counts as an error.
+// is answered late already counts as an error. Those that were overdue are there
+// with their age then, however they ended.
 type Count struct {
 	N, Bad int64
 	Bins   []judge.BinCount
@@ -192,13 +194,15 @@ func (x *tapSide) add(stripe int, o *release.Observation) {
 	}
 	counts := share > 0 && share < release.Full && t.warm(o.Begin.UnixNano())
 	c := t.lock(stripe)
-	c.last[who] = max(c.last[who], o.Begin.Add(o.Total).UnixNano())
+	if o.Stage != release.Overdue {
+		c.last[who] = max(c.last[who], o.Begin.Add(o.Total).UnixNano())
+	}
 	if counts {
 		c.wait(t.settled != nil, ended{
 			begin: o.Begin.UnixNano(), share: share, who: uint8(who), //nolint:gosec // 0 or 1
-			failed: o.Outcome == release.Failed, bin: uint16(binOf(o.Total)), //nolint:gosec // a bin fits
+			failed: o.Outcome == release.Failed, stage: o.Stage, bin: uint16(binOf(o.Total)), //nolint:gosec // a bin fits
 		})
-	} else {
+	} else if o.Stage != release.Overdue {
 		c.skipped++
 	}
 	c.mu.Unlock()
@@ -280,13 +284,19 @@ func (c *tapCell) release(before int64) (failure bool) {
 	return failure
 }
 
+// count adds a request. The time of one that takes long is counted when it is
+// overdue, and not again at its end: both versions' times are cut at one age.
 func (s *side) count(e ended) {
-	s.n++
-	if e.failed {
-		s.bad++
-		return
+	if e.stage != release.Overdue {
+		s.n++
+		if e.failed {
+			s.bad++
+			return
+		}
 	}
-	s.bins[e.bin]++
+	if e.stage != release.EndedOverdue {
+		s.bins[e.bin]++
+	}
 }
 
 // again is how soon a failed request that waits asks for another draining.

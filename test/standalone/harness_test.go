@@ -55,6 +55,7 @@ func serveVersion() {
 		x, _ := strconv.ParseFloat(os.Getenv(name), 64)
 		return x
 	}
+	hangs := share("HANGS")
 	errors, dieAfter, latency := share("ERRORS"), int64(share("DIE_AFTER")), time.Duration(share("LATENCY_MS")*1e6)
 	if os.Getenv("NEVER_READY") != "" {
 		select {}
@@ -71,6 +72,10 @@ func serveVersion() {
 		}
 		if latency > 0 {
 			time.Sleep(latency)
+		}
+		if rand.Float64() < hangs {
+			<-r.Context().Done()
+			return
 		}
 		w.Header().Set("X-Version", os.Getenv("NAME"))
 		if rand.Float64() < errors {

@@ -29,6 +29,7 @@ type Provider struct {
 	recorder *telemetry.Recorder
 	querier  Querier
 	routed   func(release string) time.Time
+	overdue  func(release string, age time.Duration)
 }
 
 var _ metric.Provider = (*Provider)(nil)
@@ -41,6 +42,11 @@ func New(r *telemetry.Recorder, q Querier) *Provider { return &Provider{recorder
 // release's split sent has been observed; requests are evidence once that
 // moment has passed them. Without it they are evidence as they end.
 func (p *Provider) SetSettled(f func(release string) time.Time) { p.routed = f }
+
+// SetOverdue names who tells the recorder of a release's requests that have been
+// under way for longer than age. Without it a request that hangs is evidence
+// only when it is given up.
+func (p *Provider) SetOverdue(f func(release string, age time.Duration)) { p.overdue = f }
 
 func (p *Provider) settled(release string) func() time.Time {
 	if p.routed == nil {

@@ -27,6 +27,7 @@ type reader struct {
 	subject  metric.Subject
 	tap      *telemetry.Tap
 	queries  []*sampler // by metric; nil where it has no query
+	overdue  *overdue   // nil: nobody asks how long requests take
 
 	mu     sync.Mutex
 	cursor cursor
@@ -53,6 +54,9 @@ func newReader(p *Provider, s metric.Subject, c cursor) (*reader, error) {
 	r.tap = p.recorder.Tap(s.Release.Name, s.Stable.ID, s.Canary.ID, telemetry.TapOptions{
 		WarmUp: s.Release.Analysis.WarmUp, First: c.First, Settled: p.settled(s.Release.Name),
 	})
+	if p.overdue != nil {
+		r.overdue = newOverdue(s.Metrics, p.recorder.History(s.Release.Name, s.Stable.ID, s.Started.Add(-past), r.opened))
+	}
 	for _, q := range r.queries {
 		if q != nil {
 			q.start()
@@ -93,6 +97,9 @@ func (r *reader) Read(ctx context.Context) (metric.Reading, error) {
 		return metric.Reading{}, fmt.Errorf("read the evidence of run %s: the reader was closed; open another", r.subject.Run)
 	}
 	now := time.Now()
+	if r.overdue != nil {
+		r.provider.overdue(r.subject.Release.Name, r.overdue.age())
+	}
 	got := r.tap.Drain()
 	r.cursor.Seq++
 	r.cursor.At = max(r.cursor.At, now.Sub(r.subject.Started).Seconds())
@@ -100,6 +107,9 @@ func (r *reader) Read(ctx context.Context) (metric.Reading, error) {
 	var out metric.Reading
 	for _, p := range got.Portions {
 		out.Samples = append(out.Samples, r.requests(p)...)
+		if r.overdue != nil {
+			r.overdue.add(p.Stable.Bins)
+		}
 	}
 	gauges, newest := r.gauges()
 	out.Samples = append(out.Samples, gauges...)

@@ -217,6 +217,17 @@ func (r *Router) Settled(name string, patience time.Duration) time.Time {
 	return s.proxy.Settled(patience)
 }
 
+// Overdue tells the observer of the requests of a release that have been under
+// way for longer than age (proxy.Overdue).
+func (r *Router) Overdue(name string, age time.Duration) {
+	r.mu.Lock()
+	s := r.serving[name]
+	r.mu.Unlock()
+	if s != nil {
+		s.proxy.Overdue(age)
+	}
+}
+
 // InFlightAt counts the requests of all releases inside the instance at
 // host:port, and one more while a target in force names it: at 0 it is drained.
 // A router that was shut down routes nothing any more.
