@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net/http"
 	"os"
@@ -127,6 +128,7 @@ func hammer(front string) func() {
 					return
 				}
 				if resp, err := http.DefaultClient.Do(req); err == nil {
+					_, _ = io.Copy(io.Discard, resp.Body) // so that the connection is used again
 					resp.Body.Close()
 				}
 			}

@@ -10,7 +10,6 @@ import (
 	"gonum.org/v1/gonum/mathext"
 
 	"github.com/haldane-project/haldane/api/v1alpha1"
-	"github.com/haldane-project/haldane/internal/load"
 )
 
 // compressed is a plan that a run passes in seconds and that looks as often as
@@ -52,15 +51,8 @@ func identicalLane(t *testing.T, shared *daemon, name string, runs int) (rolled,
 	env := map[string]string{"ERRORS": "0.01"}
 	d.apply(version{name: "v0", env: env}, compressed)
 	d.serves("v0")
-	g, err := load.New(load.Options{URL: "http://" + d.front + "/", Rate: 250})
-	if err != nil {
-		t.Error(err)
-		return 0, 0
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan struct{})
-	go func() { g.Run(ctx); close(ended) }()
-	defer func() { cancel(); <-ended }()
+	stop := hammer(d.front) // as much as the machine can take, so that a busy one fails no version
+	defer stop()
 	for i := 1; i <= runs; i++ {
 		next := fmt.Sprintf("v%d", i)
 		d.apply(version{name: next, env: env}, compressed)
