@@ -20,12 +20,6 @@ import (
 	"github.com/haldane-project/haldane/internal/store"
 )
 
-// Sizes of lists.
-const (
-	defaultList = 100
-	maxLooks    = 5000
-)
-
 // answer is a JSON body.
 type answer[T any] struct{ Body T }
 

@@ -66,20 +66,20 @@ func (s *Server) getRun(ctx context.Context, in *IDPath) (*answer[v1alpha1.Run],
 
 func (s *Server) listLooks(ctx context.Context, in *looksInput) (*answer[client.List[store.Look]], error) {
 	looks, err := s.o.Store.Looks(ctx, in.ID, in.Limit)
-	return list(s, ctx, "read the looks of run "+in.ID, looks, err)
+	return list(ctx, s, "read the looks of run "+in.ID, looks, err)
 }
 
 func (s *Server) listEvents(ctx context.Context, in *eventsInput) (*answer[client.List[store.StoredEvent]], error) {
 	events, err := s.o.Store.Events(ctx, in.Name, in.After, in.Limit)
-	return list(s, ctx, "read the events of "+in.Name, events, err)
+	return list(ctx, s, "read the events of "+in.Name, events, err)
 }
 
 func (s *Server) listAudit(ctx context.Context, in *auditInput) (*answer[client.List[store.Audit]], error) {
 	lines, err := s.o.Store.AuditTrail(ctx, in.Limit)
-	return list(s, ctx, "read the audit trail", lines, err)
+	return list(ctx, s, "read the audit trail", lines, err)
 }
 
-func list[T any](s *Server, ctx context.Context, what string, items []T, err error) (*answer[client.List[T]], error) {
+func list[T any](ctx context.Context, s *Server, what string, items []T, err error) (*answer[client.List[T]], error) {
 	if err != nil {
 		return nil, s.problem(ctx, what, err)
 	}

@@ -3,6 +3,7 @@ package web
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -186,7 +187,7 @@ func TestWatchTellsStateChangesAndEnd(t *testing.T) {
 		}
 		return nil
 	})
-	if err != context.Canceled || strings.Join(got, ", ") != "Progressing, Paused, gone hello" {
+	if !errors.Is(err, context.Canceled) || strings.Join(got, ", ") != "Progressing, Paused, gone hello" {
 		t.Fatalf("saw %q, ended by %v", got, err)
 	}
 	if err := dial(t, srv, "").Watch(ctx, "nobody", func(client.Change) error { return nil }); !client.IsNotFound(err) {

@@ -237,7 +237,7 @@ func (s *Server) recovered(w http.ResponseWriter, r *http.Request) {
 	if v == nil {
 		return
 	}
-	if v == http.ErrAbortHandler {
+	if err, ok := v.(error); ok && errors.Is(err, http.ErrAbortHandler) {
 		panic(v)
 	}
 	s.o.Log.Error("a request made the server panic", "method", r.Method, "path", r.URL.Path, "panic", v, "stack", string(debug.Stack()))
