@@ -25,14 +25,19 @@ suite() { # name command...
 
 skip() { echo "skip $1: $2"; skipped+=("$1"); }
 
-export HALDANE_E2E=1 HALDANE_LONG=1 HALDANE_INTEROP_RUNS=100 HALDANE_CRASH_ROUNDS=200
+export HALDANE_E2E=1 HALDANE_LONG=1 HALDANE_INTEROP_RUNS=100 HALDANE_CHANGES=1000 HALDANE_CRASH_ROUNDS=200
 
 suite "standalone figures" go test -count=1 -timeout 40m -v -run 'Outage|Killed|Identical' ./test/standalone
-suite "gRPC interop x100" go test -count=1 -timeout 30m ./test/interop
+if (cd test/tools && go build -o ../../bin/h2spec github.com/summerwind/h2spec/cmd/h2spec); then
+  export HALDANE_H2SPEC=$PWD/bin/h2spec
+else
+  skip "h2spec" "its module could not be built"
+fi
+suite "gRPC interop x100, 1,000 changes, h2spec" go test -count=1 -timeout 30m -v -run 'GRPC|Changes|H2Spec' ./test/interop
 suite "store, killed 200 times" go test -count=1 -timeout 20m -run 'Kill|Crash' ./internal/store/sqlite
-suite "demo" go test -count=1 -timeout 10m ./internal/demo
+suite "demo" go test -count=1 -timeout 10m -run Story ./internal/demo
 if have chromium chromium; then
-  suite "browser" go test -count=1 -timeout 10m -run 'Browser|Page|XSS' ./internal/web
+  suite "browser" go test -count=1 -timeout 10m ./internal/web
 else
   skip "browser" "chromium is not installed (package chromium)"
 fi
