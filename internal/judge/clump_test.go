@@ -9,13 +9,12 @@ import (
 // stall is a world of one canary process and a number of stable ones, each of
 // which stops now and then, so that all requests inside it are late at once.
 type stall struct {
-	rng       *rand.Rand
-	share     float64
-	stables   int
-	rate      int     // requests a second
-	chance    float64 // of a stall of a process in a second
-	slower    float64 // of the canary; 1: the same program
-	processes []float64
+	rng     *rand.Rand
+	share   float64
+	stables int
+	rate    int     // requests a second
+	chance  float64 // of a stall of a process in a second
+	slower  float64 // of the canary; 1: the same program
 }
 
 // second returns the bins of one second in tenths.

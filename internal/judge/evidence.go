@@ -137,36 +137,46 @@ func (s EvidenceSide) side(m Metric) (Side, error) {
 
 // bins counts values, or a histogram's buckets at the bins of their bounds.
 func (s EvidenceSide) bins(m Metric) ([]BinCount, error) {
-	var counts []BinCount
 	switch {
 	case s.Values != nil && s.Counts == nil && s.Bounds == nil:
-		for i, v := range s.Values {
-			bin := BinOf(m.Kind, v)
-			if bin < 0 {
-				return nil, fmt.Errorf("value %d is %v, expected a number of 0 or more", i, v)
-			}
-			counts = append(counts, BinCount{Bin: bin, Count: 1})
-		}
+		return valueBins(m.Kind, s.Values)
 	case s.Counts != nil && s.Values == nil:
-		if len(s.Counts) != len(s.Bounds) && len(s.Counts) != len(s.Bounds)+1 {
-			return nil, fmt.Errorf("there are %d counts for %d bounds, expected as many or one more", len(s.Counts), len(s.Bounds))
-		}
-		for i, c := range s.Counts {
-			if c < 0 || c > maxCount {
-				return nil, fmt.Errorf("count %d is %d, expected 0 to %d", i, c, maxCount)
-			}
-			bin := int32(scaleBins - 1)
-			if i < len(s.Bounds) {
-				if !(s.Bounds[i] >= 0) || i > 0 && s.Bounds[i] <= s.Bounds[i-1] {
-					return nil, fmt.Errorf("bound %d is %v, expected ascending numbers of 0 or more", i, s.Bounds[i])
-				}
-				bin = binUnder(m.Kind, s.Bounds[i])
-			}
-			counts = append(counts, BinCount{Bin: bin, Count: c})
-		}
+		return s.bucketBins(m.Kind)
 	case s.N == 0 && s.Values == nil && s.Counts == nil:
-	default:
-		return nil, fmt.Errorf("kind %s needs values, or bounds and counts", m.Kind)
+		return sortedBins(nil), nil
+	}
+	return nil, fmt.Errorf("kind %s needs values, or bounds and counts", m.Kind)
+}
+
+func valueBins(k Kind, values []float64) ([]BinCount, error) {
+	var counts []BinCount
+	for i, v := range values {
+		bin := BinOf(k, v)
+		if bin < 0 {
+			return nil, fmt.Errorf("value %d is %v, expected a number of 0 or more", i, v)
+		}
+		counts = append(counts, BinCount{Bin: bin, Count: 1})
+	}
+	return sortedBins(counts), nil
+}
+
+func (s EvidenceSide) bucketBins(k Kind) ([]BinCount, error) {
+	if len(s.Counts) != len(s.Bounds) && len(s.Counts) != len(s.Bounds)+1 {
+		return nil, fmt.Errorf("there are %d counts for %d bounds, expected as many or one more", len(s.Counts), len(s.Bounds))
+	}
+	var counts []BinCount
+	for i, c := range s.Counts {
+		if c < 0 || c > maxCount {
+			return nil, fmt.Errorf("count %d is %d, expected 0 to %d", i, c, maxCount)
+		}
+		bin := int32(scaleBins - 1)
+		if i < len(s.Bounds) {
+			if !(s.Bounds[i] >= 0) || i > 0 && s.Bounds[i] <= s.Bounds[i-1] {
+				return nil, fmt.Errorf("bound %d is %v, expected ascending numbers of 0 or more", i, s.Bounds[i])
+			}
+			bin = binUnder(k, s.Bounds[i])
+		}
+		counts = append(counts, BinCount{Bin: bin, Count: c})
 	}
 	return sortedBins(counts), nil
 }

@@ -131,10 +131,10 @@ func (e *eventShares) interval(alpha float64) *Interval {
 
 // mode is the log ratio that explains the events best.
 func (e *eventShares) mode(canary, n, widest float64) float64 {
-	switch {
-	case canary == 0:
+	switch canary {
+	case 0:
 		return -widest
-	case canary == n:
+	case n:
 		return widest
 	}
 	slope := func(x float64) float64 {

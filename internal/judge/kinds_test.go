@@ -15,7 +15,6 @@ type scenario struct {
 	batches int
 	gap     float64 // seconds between batches
 	draw    func(r *rand.Rand, worse, at float64, state *float64) Batch
-	history func(r *rand.Rand) History
 	found   float64 // share of worse runs that must be found
 	worse   float64
 	null    float64 // factor at which the canary is just not worse than tolerated; 0: 1

@@ -3,6 +3,7 @@ package judge
 import (
 	"fmt"
 	"math"
+	"slices"
 )
 
 // Kinds lists every kind of metric there is a test for.
@@ -51,17 +52,13 @@ func (p Policy) Validate() error {
 func (m Metric) decides() bool { return !m.Watch && !m.Pause }
 
 func (m Metric) validate() error {
-	known := false
-	for _, k := range Kinds {
-		known = known || k == m.Kind
-	}
 	bad := func(what string, args ...any) error {
 		return fmt.Errorf("judge: metric %q: "+what, append([]any{m.Name}, args...)...)
 	}
 	switch {
 	case m.Name == "":
 		return fmt.Errorf("judge: a metric has no name")
-	case !known:
+	case !slices.Contains(Kinds, m.Kind):
 		return bad("kind %q is unknown, expected one of %v", m.Kind, Kinds)
 	case !(m.Share >= 0 && m.Share <= 1):
 		return bad("share of alpha is %v, expected 0 to 1", m.Share)
@@ -81,59 +78,89 @@ func (m Metric) validate() error {
 	return m.validateKind(bad)
 }
 
-func (m Metric) validateKind(bad func(string, ...any) error) error {
+// refuse writes what is wrong with a metric.
+type refuse func(what string, args ...any) error
+
+func (m Metric) validateKind(bad refuse) error {
+	var err error
 	limit := !math.IsNaN(m.Limit)
 	switch m.Kind {
 	case Proportion:
-		if m.Difference >= 1 {
-			return bad("difference margin is %v, expected less than 1 for a share", m.Difference)
-		}
-		if limit && !(m.Limit > 0 && m.Limit < 1) {
-			return bad("limit is %v, expected a share between 0 and 1", m.Limit)
-		}
+		err = m.validateProportion(bad, limit)
 	case Rate:
-		if m.Difference != 0 {
-			return bad("kind rate is proven by a ratio margin only, expected a ratio and no difference")
-		}
-		if m.Harm == Either && m.Required {
-			return bad("its proof is required but both directions are harm, expected one direction")
-		}
-		if limit && (!m.LimitBelow || !(m.Limit > 0)) {
-			return bad("limit is %v, expected an upper limit above 0 for events a unit", m.Limit)
-		}
+		err = m.validateRate(bad, limit)
 	case Latency, Amount, Mean:
-		if m.Required && m.Ratio == 0 && !limit || m.Difference != 0 {
-			return bad("kind %s is proven by a ratio margin only, expected a ratio and no difference", m.Kind)
-		}
-		if !(m.Quantile >= 0 && m.Quantile < 1) {
-			return bad("quantile is %v, expected between 0 and 1 (0: the median)", m.Quantile)
-		}
-		if limit && (m.Kind == Mean || !(m.Limit > 0)) {
-			return bad("limit is %v, expected one above 0 for a quantile, none for a mean", m.Limit)
-		}
+		err = m.validateAmount(bad, limit)
 	case Gauge:
-		if !m.hasMargin() && !limit {
-			return bad("a gauge without a margin and without a limit says nothing, expected one of them")
-		}
-		if m.Harm == Either {
-			return bad("kind gauge has one harmful direction, expected more or fewer")
-		}
+		err = m.validateGauge(bad, limit)
 	case Agreement:
 		if m.Ratio != 0 || m.Difference >= 1 || limit {
-			return bad("kind agreement is proven by a difference margin only, expected a share of pairs below 1")
+			err = bad("kind agreement is proven by a difference margin only, expected a share of pairs below 1")
 		}
 	case Category, Drift, ShareCheck:
-		if m.Required || m.hasMargin() || limit {
-			return bad("kind %s finds changes and proves nothing, expected no margin, no limit and no required proof", m.Kind)
-		}
-		if m.Kind == ShareCheck && m.decides() {
-			return bad("kind share blames the routing, never the version, expected pause or watch")
-		}
+		err = m.validateChange(bad, limit)
+	}
+	if err != nil {
+		return err
 	}
 	return m.validateExtras(bad)
 }
 
-func (m Metric) validateExtras(bad func(string, ...any) error) error {
+func (m Metric) validateProportion(bad refuse, limit bool) error {
+	switch {
+	case m.Difference >= 1:
+		return bad("difference margin is %v, expected less than 1 for a share", m.Difference)
+	case limit && !(m.Limit > 0 && m.Limit < 1):
+		return bad("limit is %v, expected a share between 0 and 1", m.Limit)
+	}
+	return nil
+}
+
+func (m Metric) validateRate(bad refuse, limit bool) error {
+	switch {
+	case m.Difference != 0:
+		return bad("kind rate is proven by a ratio margin only, expected a ratio and no difference")
+	case m.Harm == Either && m.Required:
+		return bad("its proof is required but both directions are harm, expected one direction")
+	case limit && (!m.LimitBelow || !(m.Limit > 0)):
+		return bad("limit is %v, expected an upper limit above 0 for events a unit", m.Limit)
+	}
+	return nil
+}
+
+func (m Metric) validateAmount(bad refuse, limit bool) error {
+	switch {
+	case m.Required && m.Ratio == 0 && !limit || m.Difference != 0:
+		return bad("kind %s is proven by a ratio margin only, expected a ratio and no difference", m.Kind)
+	case !(m.Quantile >= 0 && m.Quantile < 1):
+		return bad("quantile is %v, expected between 0 and 1 (0: the median)", m.Quantile)
+	case limit && (m.Kind == Mean || !(m.Limit > 0)):
+		return bad("limit is %v, expected one above 0 for a quantile, none for a mean", m.Limit)
+	}
+	return nil
+}
+
+func (m Metric) validateGauge(bad refuse, limit bool) error {
+	switch {
+	case !m.hasMargin() && !limit:
+		return bad("a gauge without a margin and without a limit says nothing, expected one of them")
+	case m.Harm == Either:
+		return bad("kind gauge has one harmful direction, expected more or fewer")
+	}
+	return nil
+}
+
+func (m Metric) validateChange(bad refuse, limit bool) error {
+	switch {
+	case m.Required || m.hasMargin() || limit:
+		return bad("kind %s finds changes and proves nothing, expected no margin, no limit and no required proof", m.Kind)
+	case m.Kind == ShareCheck && m.decides():
+		return bad("kind share blames the routing, never the version, expected pause or watch")
+	}
+	return nil
+}
+
+func (m Metric) validateExtras(bad refuse) error {
 	switch {
 	case m.Harm != "" && m.Harm != More && m.Harm != Fewer && m.Harm != Either:
 		return bad("harm is %q, expected %s, %s or %s", m.Harm, More, Fewer, Either)

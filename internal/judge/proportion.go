@@ -93,6 +93,8 @@ func (t *tested) counted(units float64) float64 {
 }
 
 // proof is the evidence that the metric is within its margin.
+//
+//nolint:unparam // events and proportions are processes by this method
 func (t *tested) proof(looseness int) (float64, bool) {
 	if t.clustered {
 		return t.clusters.each[looseness].log, t.clusters.proven[looseness]

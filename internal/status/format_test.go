@@ -30,6 +30,7 @@ func TestFigures(t *testing.T) {
 		{Figure(judge.MetricReport{Kind: judge.Proportion}, judge.SideReport{N: 28114, Value: p(0.0041)}), "0.41% of 28114"},
 		{Figure(judge.MetricReport{Kind: judge.Latency, Unit: "s"}, judge.SideReport{N: 2000, Value: p(0.0845)}), "84.5ms of 2000"},
 		{Figure(judge.MetricReport{Kind: judge.Gauge}, judge.SideReport{N: 9, Value: p(12.34)}), "12.3"},
+		{Figure(judge.MetricReport{Kind: judge.Rate, Unit: "per unit"}, judge.SideReport{N: 9, Value: p(0.31)}), "0.31 per unit"},
 	} {
 		if c.got != c.want {
 			t.Errorf("got %q, expected %q", c.got, c.want)

@@ -2,6 +2,7 @@ package status
 
 import (
 	"fmt"
+	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -57,7 +58,7 @@ func Figure(m judge.MetricReport, s judge.SideReport) string {
 			return fmt.Sprintf("%s of %d", Share(*s.Value), s.N)
 		}
 	}
-	return fmt.Sprintf("%s%s", number(*s.Value), m.Unit)
+	return strings.TrimSpace(number(*s.Value) + " " + m.Unit)
 }
 
 // Interval is an estimate with its always-valid interval: "4.6 [2.8, 7.7]".
