@@ -43,10 +43,6 @@ type Options struct {
 	Ready func(address string)
 }
 
-// patience is how long a request under way holds back the evidence of those
-// that were sent after it. One that is under way for longer is evidence as it is.
-const patience = 3 * time.Second
-
 // Serve runs the local daemon until ctx ends, and then stops it without losing
 // a request that was accepted.
 func Serve(ctx context.Context, o Options) error {
@@ -102,7 +98,7 @@ func build(ctx context.Context, o Options, tokens []web.Token) (_ standalone.Par
 	ends := endpoints.New(o.Log)
 	fleet := switchboard.New(map[string]workload.Runtime{switchboard.Process: procs, switchboard.Endpoints: ends})
 	provider := embedded.New(m.recorder, m.querier)
-	provider.SetSettled(func(name string) time.Time { return rt.Settled(name, patience) })
+	provider.SetSettled(rt.Settled)
 	provider.SetOverdue(rt.Overdue)
 	m.recorder.SetUsage(usage(procs, o.Log))
 	m.recorder.SetInFlight(inFlight(rt))

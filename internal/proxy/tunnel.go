@@ -90,6 +90,7 @@ func (x *exchange) tunnel(a *attempt) bool {
 		x.hungUp(a)
 		return true
 	}
+	x.flight.end() // it was answered; how long it stays says nothing
 	x.pump(a, conn, buf.Reader, back)
 	return true
 }

@@ -28,7 +28,7 @@ type Querier interface {
 type Provider struct {
 	recorder *telemetry.Recorder
 	querier  Querier
-	routed   func(release string) time.Time
+	settled  func(release string, patience time.Duration) time.Time
 	overdue  func(release string, age time.Duration)
 }
 
@@ -39,21 +39,17 @@ var _ metric.Provider = (*Provider)(nil)
 func New(r *telemetry.Recorder, q Querier) *Provider { return &Provider{recorder: r, querier: q} }
 
 // SetSettled names who knows the moment up to which every request that a
-// release's split sent has been observed; requests are evidence once that
-// moment has passed them. Without it they are evidence as they end.
-func (p *Provider) SetSettled(f func(release string) time.Time) { p.routed = f }
+// release's split sent has been observed, apart from those under way for longer
+// than patience; requests are evidence once that moment has passed them.
+// Without it they are evidence as they end.
+func (p *Provider) SetSettled(f func(release string, patience time.Duration) time.Time) {
+	p.settled = f
+}
 
 // SetOverdue names who tells the recorder of a release's requests that have been
 // under way for longer than age. Without it a request that hangs is evidence
 // only when it is given up.
 func (p *Provider) SetOverdue(f func(release string, age time.Duration)) { p.overdue = f }
-
-func (p *Provider) settled(release string) func() time.Time {
-	if p.routed == nil {
-		return nil
-	}
-	return func() time.Time { return p.routed(release) }
-}
 
 // Check implements metric.Provider.
 func (p *Provider) Check(_ context.Context, rel release.Release, metrics []release.Metric) error {

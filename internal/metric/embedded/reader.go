@@ -27,7 +27,7 @@ type reader struct {
 	subject  metric.Subject
 	tap      *telemetry.Tap
 	queries  []*sampler // by metric; nil where it has no query
-	overdue  *overdue   // nil: nobody asks how long requests take
+	pace     *pace
 
 	mu     sync.Mutex
 	cursor cursor
@@ -51,18 +51,26 @@ func newReader(p *Provider, s metric.Subject, c cursor) (*reader, error) {
 		}
 		r.queries[i] = q
 	}
+	r.pace = newPace(s.Metrics, p.recorder.History(s.Release.Name, s.Stable.ID, s.Started.Add(-past), r.opened))
 	r.tap = p.recorder.Tap(s.Release.Name, s.Stable.ID, s.Canary.ID, telemetry.TapOptions{
-		WarmUp: s.Release.Analysis.WarmUp, First: c.First, Settled: p.settled(s.Release.Name),
+		WarmUp: s.Release.Analysis.WarmUp, First: c.First, Settled: r.settled(),
 	})
-	if p.overdue != nil {
-		r.overdue = newOverdue(s.Metrics, p.recorder.History(s.Release.Name, s.Stable.ID, s.Started.Add(-past), r.opened))
-	}
 	for _, q := range r.queries {
 		if q != nil {
 			q.start()
 		}
 	}
 	return r, nil
+}
+
+// settled asks, with the patience that stable's pace asks for, how far back all
+// requests have ended; nil: nobody knows. Only a draining calls it.
+func (r *reader) settled() func() time.Time {
+	f := r.provider.settled
+	if f == nil {
+		return nil
+	}
+	return func() time.Time { return f(r.subject.Release.Name, r.pace.wait()) }
 }
 
 // Wake implements metric.Reader.
@@ -97,8 +105,8 @@ func (r *reader) Read(ctx context.Context) (metric.Reading, error) {
 		return metric.Reading{}, fmt.Errorf("read the evidence of run %s: the reader was closed; open another", r.subject.Run)
 	}
 	now := time.Now()
-	if r.overdue != nil {
-		r.provider.overdue(r.subject.Release.Name, r.overdue.age())
+	if r.pace.asked && r.provider.overdue != nil {
+		r.provider.overdue(r.subject.Release.Name, r.pace.overdueAge())
 	}
 	got := r.tap.Drain()
 	r.cursor.Seq++
@@ -107,9 +115,7 @@ func (r *reader) Read(ctx context.Context) (metric.Reading, error) {
 	var out metric.Reading
 	for _, p := range got.Portions {
 		out.Samples = append(out.Samples, r.requests(p)...)
-		if r.overdue != nil {
-			r.overdue.add(p.Stable.Bins)
-		}
+		r.pace.add(p.Stable.Bins)
 	}
 	gauges, newest := r.gauges()
 	out.Samples = append(out.Samples, gauges...)
