@@ -153,7 +153,9 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	if err := srv.Shutdown(grace); err != nil {
 		_ = srv.Close() // the time is up: what is still open is cut
 	}
-	_ = <-done // says that it was shut down
+	if err := <-done; !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve the API on %s: %w", l.Addr(), err)
+	}
 	return nil
 }
 

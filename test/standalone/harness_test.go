@@ -7,6 +7,7 @@ package standalone
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -56,7 +57,7 @@ func serveVersion() {
 		return x
 	}
 	hangs := share("HANGS")
-	errors, dieAfter, latency := share("ERRORS"), int64(share("DIE_AFTER")), time.Duration(share("LATENCY_MS")*1e6)
+	failing, dieAfter, latency := share("ERRORS"), int64(share("DIE_AFTER")), time.Duration(share("LATENCY_MS")*1e6)
 	if os.Getenv("NEVER_READY") != "" {
 		select {}
 	}
@@ -78,7 +79,7 @@ func serveVersion() {
 			return
 		}
 		w.Header().Set("X-Version", os.Getenv("NAME"))
-		if rand.Float64() < errors {
+		if rand.Float64() < failing {
 			http.Error(w, "planted error", http.StatusInternalServerError)
 			return
 		}
@@ -269,7 +270,7 @@ func (d *daemon) wait(what string, ok func(v1alpha1.Release) bool) v1alpha1.Rele
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	var last v1alpha1.Release
-	done := fmt.Errorf("done")
+	done := errors.New("done")
 	err := d.api.Watch(ctx, d.name, func(c client.Change) error {
 		if c.Release == nil {
 			return nil
@@ -280,7 +281,7 @@ func (d *daemon) wait(what string, ok func(v1alpha1.Release) bool) v1alpha1.Rele
 		}
 		return nil
 	})
-	if err != done {
+	if !errors.Is(err, done) {
 		d.t.Fatalf("waited for %s: %v; last: %s: %s", what, err, last.Status.Phase, last.Status.Message)
 	}
 	return last
