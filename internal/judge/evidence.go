@@ -19,7 +19,8 @@ type EvidenceLine struct {
 	Canary *EvidenceSide `json:"canary,omitempty"`
 	Stable *EvidenceSide `json:"stable,omitempty"`
 	Share  *float64      `json:"share,omitempty"` // routing mode; null: counts decide
-	// History marks what stable did before the run; such lines come first.
+	// History marks what stable did before the run; such lines come first. One with
+	// a negative t is one of stable's seconds, oldest first; others are sums.
 	History bool `json:"history,omitempty"`
 }
 
@@ -206,8 +207,8 @@ func LineOf(m Metric, b Batch) EvidenceLine {
 	return l
 }
 
-// LineOfHistory is the line that a metric's history is exported as; a gauge's
-// has a line for each sample.
+// LineOfHistory is what a metric's history is exported as: one line, or one for
+// each sample of a gauge and for each second that is known apart.
 func LineOfHistory(m Metric, h History) []EvidenceLine {
 	if m.Kind == Gauge {
 		var out []EvidenceLine
@@ -216,8 +217,32 @@ func LineOfHistory(m Metric, h History) []EvidenceLine {
 		}
 		return out
 	}
-	s := Side{N: h.N, Bad: h.Bad, Bins: h.Bins, Classes: h.Classes}
-	return []EvidenceLine{{Metric: m.Name, History: true, Stable: sideOf(m, s)}}
+	s := Side{N: h.N, Bad: h.Bad, Bins: without(h.Bins, h.Seconds), Classes: h.Classes}
+	out := []EvidenceLine{{Metric: m.Name, History: true, Stable: sideOf(m, s)}}
+	for i, bins := range h.Seconds {
+		out = append(out, EvidenceLine{T: float64(i - len(h.Seconds)), Metric: m.Name, History: true, Stable: sideOf(m, Side{Bins: bins})})
+	}
+	return out
+}
+
+// without is what bins hold beside those of the seconds.
+func without(bins []BinCount, seconds [][]BinCount) []BinCount {
+	if len(seconds) == 0 {
+		return bins
+	}
+	left := map[int32]int64{}
+	for _, s := range seconds {
+		for _, b := range s {
+			left[b.Bin] += b.Count
+		}
+	}
+	var out []BinCount
+	for _, b := range bins {
+		if n := b.Count - left[b.Bin]; n > 0 {
+			out = append(out, BinCount{Bin: b.Bin, Count: n})
+		}
+	}
+	return out
 }
 
 func sideOf(m Metric, s Side) *EvidenceSide {

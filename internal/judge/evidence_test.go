@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
 func TestReplayOfAnExportGoesTheSameWay(t *testing.T) {
@@ -133,4 +134,32 @@ func FuzzReplay(f *testing.F) {
 			t.Fatal("evidence is not a number")
 		}
 	})
+}
+
+// TestSecondsOfTheHistoryAreExported: how far values come in clumps is part of
+// what a run begins from.
+func TestSecondsOfTheHistoryAreExported(t *testing.T) {
+	m := Metric{Name: "latency", Kind: Latency}
+	want := History{Bins: []BinCount{{Bin: 3, Count: 1}, {Bin: 500, Count: 7}, {Bin: 600, Count: 2}},
+		Seconds: [][]BinCount{{{Bin: 500, Count: 4}}, nil, {{Bin: 500, Count: 3}, {Bin: 600, Count: 2}}}}
+	var file bytes.Buffer
+	for _, l := range LineOfHistory(m, want) {
+		if err := WriteEvidence(&file, l); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var got History
+	err := ReadEvidence(&file, func(_ int, l EvidenceLine) error {
+		b, err := l.Batch(m)
+		if err != nil {
+			return err
+		}
+		return got.add(m, b)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {
+		t.Errorf("read back (-want +got):\n%s", diff)
+	}
 }

@@ -134,8 +134,10 @@ func (p Policy) find(name string) (int, error) {
 	return 0, fmt.Errorf("metric %q is not in the policy, expected one of %s", name, strings.Join(known, ", "))
 }
 
-// add takes a line of history in.
+// add takes a line of history in; one from before the run is a second.
 func (h *History) add(m Metric, b Batch) error {
+	second := b.At < 0
+	b.At = max(b.At, 0)
 	if err := b.check(0); err != nil {
 		return err
 	}
@@ -147,6 +149,9 @@ func (h *History) add(m Metric, b Batch) error {
 		return h.check(m)
 	}
 	h.Bins = sortedBins(append(h.Bins, s.Bins...))
+	if second && (m.Kind == Latency || m.Kind == Amount) {
+		h.Seconds = append(h.Seconds[max(0, len(h.Seconds)-clumpSeconds+1):], s.Bins)
+	}
 	for i, n := range s.Classes {
 		if i < len(h.Classes) {
 			h.Classes[i] += n

@@ -36,7 +36,11 @@ func reading(at, share float64, bad bool) []metric.Sample {
 // play judges readings live, ten a second, and records them, saved once a second.
 func play(t *testing.T, seconds int, badFrom float64) (live *judge.Run, lines []byte) {
 	t.Helper()
-	history := []judge.History{{N: 1000, Bad: 10}, {Bins: []judge.BinCount{{Bin: 401, Count: 500}}}, {Values: []float64{1, 1.01, 0.99}}}
+	past := judge.History{Bins: []judge.BinCount{{Bin: 401, Count: 1000}}}
+	for range 20 {
+		past.Seconds = append(past.Seconds, []judge.BinCount{{Bin: 401, Count: 50}})
+	}
+	history := []judge.History{{N: 1000, Bad: 10}, past, {Values: []float64{1, 1.01, 0.99}}}
 	live, err := judge.New(recordedPolicy, history)
 	if err != nil {
 		t.Fatal(err)
