@@ -84,7 +84,7 @@ func TestEvidenceIsReplayed(t *testing.T) {
 		t.Errorf("%d and %d requests were judged, again it is %d and %d", seen.Canary, seen.Stable, again.Report.Canary, again.Report.Stable)
 	}
 	for i, m := range seen.Metrics {
-		if m.Kind == judge.Proportion && math.Abs(m.LogE-again.Report.Metrics[i].LogE) > 1e-6 {
+		if math.Abs(m.LogE-again.Report.Metrics[i].LogE) > 1e-6 {
 			t.Errorf("%s spoke with %v nats, again it is %v", m.Name, m.LogE, again.Report.Metrics[i].LogE)
 		}
 	}
