@@ -98,6 +98,10 @@ func worseReason(m MetricReport) string {
 		return fmt.Sprintf("%s: the canary got %s of the requests where %s was asked for; with the right share one sees so much with a chance of %s at most.",
 			m.Name, percent(*m.Canary.Value), percent(*m.Stable.Value), odds(m.LogE))
 	}
+	if m.Kind == Proportion && m.Canary.N == 0 {
+		return fmt.Sprintf("%s: none of the requests that were sent to the canary has ended, and %d of stable's have; a good version shows so much with a chance of %s at most.",
+			m.Name, m.Stable.N, odds(m.LogE))
+	}
 	if m.Canary.Value == nil || m.Stable.Value == nil {
 		return fmt.Sprintf("%s: the canary is worse; a good version shows so much with a chance of %s at most.", m.Name, odds(m.LogE))
 	}

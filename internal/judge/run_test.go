@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"math"
 	"math/rand/v2"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -172,3 +173,23 @@ func TestUpdateAllocatesNothing(t *testing.T) {
 }
 
 func nan() float64 { return math.NaN() }
+
+// TestCanaryThatAnswersNothingIsSaid: in the routing mode requests that never
+// end are missing among the canary's, and the words must not say that it fails.
+func TestCanaryThatAnswersNothingIsSaid(t *testing.T) {
+	p := Policy{Alpha: 0.01, AlphaPromote: 0.05, Horizon: 1800, Metrics: []Metric{
+		{Name: "errors", Kind: Proportion, Share: 1, Required: true, Ratio: 1.5, Limit: math.NaN()}}}
+	r, err := New(p, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 200 {
+		if err := r.Update(0, Batch{At: float64(i) / 10, Share: 0.1, Stable: Side{N: 1}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const want = "errors: none of the requests that were sent to the canary has ended, and 200 of stable's have;"
+	if rep := r.Report(0); rep.Verdict != Fail || !strings.HasPrefix(rep.Reason, want) {
+		t.Errorf("%s: %s", rep.Verdict, rep.Reason)
+	}
+}
