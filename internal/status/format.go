@@ -82,8 +82,12 @@ func number(x float64) string {
 	switch {
 	case a == 0:
 		return "0"
-	case a < 0.0001 || a >= 1e6:
+	case a < 0.0001 || a >= 1e15:
 		return strconv.FormatFloat(x, 'g', 2, 64)
+	case a >= 1e9:
+		return number(x/1e9) + "G"
+	case a >= 1e6:
+		return number(x/1e6) + "M"
 	case a >= 100:
 		return strconv.FormatFloat(x, 'f', 0, 64)
 	case a >= 10:
