@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"math/rand/v2"
 	"net"
@@ -123,9 +124,15 @@ func readHits(t *testing.T, file string) []time.Time {
 	return out
 }
 
-// serveDaemon is the daemon in a process of its own, for tests that kill it.
+// serveDaemon is the daemon in a process of its own, for tests that kill it. It
+// ends with the test binary, whatever ends that.
 func serveDaemon() {
-	err := app.Serve(context.Background(), app.Options{
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin) // until the other end is closed
+		cancel()
+	}()
+	err := app.Serve(ctx, app.Options{
 		Listen: os.Getenv("LISTEN"), Data: os.Getenv("DATA"),
 		Ready: func(address string) { fmt.Println("ready", address) },
 	})
