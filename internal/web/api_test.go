@@ -229,6 +229,16 @@ func TestOpenAPIDescribesEveryRoute(t *testing.T) {
 	}
 }
 
+func readAll(t *testing.T, resp *http.Response) string {
+	t.Helper()
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
 func TestPagesShowWhatIs(t *testing.T) {
 	m := newMemory()
 	_, srv := start(t, m, nil)
@@ -238,20 +248,11 @@ func TestPagesShowWhatIs(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer resp.Body.Close()
-		var b strings.Builder
-		buf := make([]byte, 1<<16)
-		for {
-			n, err := resp.Body.Read(buf)
-			b.Write(buf[:n])
-			if err != nil {
-				break
-			}
-		}
+		text := readAll(t, resp)
 		if resp.StatusCode != code {
-			t.Fatalf("%s: %s\n%s", path, resp.Status, b.String())
+			t.Fatalf("%s: %s\n%s", path, resp.Status, text)
 		}
-		return b.String()
+		return text
 	}
 	has := func(text string, wants ...string) {
 		t.Helper()
