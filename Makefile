@@ -36,6 +36,10 @@ e2e: ## the heavy suites: browser, peers' protocol suites, long fault runs
 bench: ## figures of speed, as ratios against peers and limits in the same run
 	./test/bench.sh
 
+.PHONY: judge-study
+judge-study: ## measure the judge in simulation and write the figures of docs/judge.md
+	$(GO) run ./internal/judge/study/cmd
+
 .PHONY: lint
 lint: ## format, vet, linters, stale generated files
 	./test/lint.sh
