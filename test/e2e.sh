@@ -41,7 +41,9 @@ if have chromium chromium; then
 else
   skip "browser" "chromium is not installed (package chromium)"
 fi
-if have python3 python3 && { python3 -c 'import flask' 2>/dev/null || /usr/bin/python3 -c 'import flask' 2>/dev/null || { have flask python3-flask; }; }; then
+flask() { /usr/bin/python3 -c 'import flask' 2>/dev/null; }
+flask || have flask python3-flask || true
+if flask; then
   suite "Flask example" ./test/example.sh
 else
   skip "Flask example" "python3-flask is not installed"
