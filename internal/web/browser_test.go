@@ -86,6 +86,10 @@ func TestScreens(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			faults, err := chromedp.Run(ctx, chromedp.Evaluate[string](accessibility))
+			if err != nil || faults != "" {
+				t.Errorf("%s %s: %s %v", p.name, size.name, faults, err)
+			}
 			shot, err := chromedp.Run(ctx, chromedp.FullScreenshot(100))
 			if err != nil {
 				t.Fatal(err)
@@ -101,3 +105,22 @@ func TestScreens(t *testing.T) {
 		}
 	}
 }
+
+// accessibility names what keeps people with a keyboard, a screen reader or a
+// large finger from using a page (WCAG 2.2: 1.1.1, 1.3.1, 2.4.6, 2.5.8, 4.1.2).
+const accessibility = `(() => {
+  const out = [];
+  const ids = new Set();
+  for (const e of document.querySelectorAll('[id]')) { if (ids.has(e.id)) out.push('id twice: ' + e.id); ids.add(e.id); }
+  if (document.querySelectorAll('h1').length !== 1) out.push('not one h1');
+  for (const e of document.querySelectorAll('input:not([type=hidden]), select')) if (!e.labels.length) out.push('no label: ' + e.name);
+  for (const e of document.querySelectorAll('a, button, summary')) {
+    if (!e.textContent.trim() && !e.ariaLabel) out.push('no words: ' + e.outerHTML.slice(0, 60));
+    const r = e.getBoundingClientRect();
+    if (e.matches('button, .button') && r.height && r.height < 24) out.push('small: ' + e.textContent.trim());
+  }
+  for (const e of document.querySelectorAll('[role=img]')) if (!e.getAttribute('aria-label')) out.push('picture without words');
+  for (const e of document.querySelectorAll('svg:not([role=img]):not([aria-hidden])')) out.push('picture that is neither hidden nor named');
+  for (const e of document.querySelectorAll('[aria-labelledby]')) if (!document.getElementById(e.getAttribute('aria-labelledby'))) out.push('label missing: ' + e.id);
+  return out.join('; ');
+})()`

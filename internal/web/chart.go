@@ -35,7 +35,7 @@ func (a axis) at(v float64) float64 {
 
 // timeAxis covers a run from its start to the last moment shown.
 func timeAxis(d chartData, p plot) axis {
-	return axis{0, max(10, end(d).Sub(d.run.Started).Seconds()), p.Left, p.Right}
+	return axis{0, max(2, end(d).Sub(d.run.Started).Seconds()), p.Left, p.Right}
 }
 
 // timeTicks are round times, as many as there is room for.

@@ -47,7 +47,8 @@ func newTrafficChart(d chartData, p plot) *trafficChart {
 	}
 	c.Wanted, c.Area = stepPath(wanted, x, y)
 	for _, l := range thin(d.looks, int(p.W/4)) {
-		if l.Report.Canary > 0 || l.Seen > 0 {
+		// Late answers after the traffic went off would show as a share of nothing.
+		if l.Weight > 0 && (l.Report.Canary > 0 || l.Seen > 0) {
 			c.Dots = append(c.Dots, point{x.at(l.At.Sub(d.run.Started).Seconds()), y.at(100 * l.Seen)})
 		}
 	}
@@ -65,7 +66,9 @@ func topShare(d chartData, wanted []level) float64 {
 		most = max(most, float64(l.weight)/100)
 	}
 	for _, l := range d.looks {
-		most = max(most, 100*l.Seen)
+		if l.Weight > 0 {
+			most = max(most, 100*l.Seen)
+		}
 	}
 	for _, top := range []float64{4, 20, 40} {
 		if most <= top*0.8 {

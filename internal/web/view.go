@@ -5,6 +5,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/haldane-project/haldane/internal/judge"
 	"github.com/haldane-project/haldane/internal/rollout"
@@ -89,4 +91,20 @@ func count(n int64) string {
 		b.WriteRune(r)
 	}
 	return b.String()
+}
+
+// sentence begins a text with a capital letter, unless it begins with one of
+// the names, which stay as they are.
+func sentence(s string, names ...string) string {
+	first, _, _ := strings.Cut(s, " ")
+	for _, n := range names {
+		if n == strings.TrimRight(first, ",:;.") {
+			return s
+		}
+	}
+	r, n := utf8.DecodeRuneInString(s)
+	if n == 0 || r == utf8.RuneError {
+		return s
+	}
+	return string(unicode.ToUpper(r)) + s[n:]
 }

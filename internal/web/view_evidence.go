@@ -2,6 +2,7 @@ package web
 
 import (
 	"math"
+	"strings"
 
 	"github.com/haldane-project/haldane/internal/judge"
 	"github.com/haldane-project/haldane/internal/release"
@@ -121,7 +122,7 @@ func evidenceRows(rep judge.Report, metrics []release.Metric, scale ratioScale) 
 	var out []evidenceRow
 	for i, m := range rep.Metrics {
 		r := evidenceRow{
-			Name: m.Name, Kind: string(m.Kind), Verdict: string(m.Verdict), Reason: m.Reason, Required: m.Required,
+			Name: m.Name, Kind: string(m.Kind), Verdict: string(m.Verdict), Reason: sentence(strings.TrimPrefix(m.Reason, m.Name+": ")), Required: m.Required,
 			Stable: status.Figure(m, m.Stable), Canary: status.Figure(m, m.Canary),
 			StableN: count(m.Stable.N), CanaryN: count(m.Canary.N),
 			Ratio: status.Interval(m.Ratio), Margin: m.Margin, Series: i % series,

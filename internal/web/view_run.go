@@ -19,6 +19,7 @@ type runView struct {
 	Canary     string
 	Started    stamp
 	Took       string
+	Why        string
 	Steps      []stepView
 	Report     *judge.Report
 	Evidence   []evidenceRow
@@ -76,6 +77,7 @@ func (s *Server) viewRun(d chartData) runView {
 	if d.run.Paused != nil && !d.run.Phase.Ended() {
 		v.Phase = status.Paused
 	}
+	v.Why = sentence(d.run.Why, v.Canary, v.Stable)
 	v.Took = status.Duration(end(d).Sub(d.run.Started))
 	v.Steps = steps(d)
 	v.Log = decisionLog(d)
@@ -156,13 +158,16 @@ func stepDetail(st release.Step) string {
 // decisionLog is the events of the run, newest first, numbered as in the chart.
 func decisionLog(d chartData) []logRow {
 	var out []logRow
-	mark := 0
+	mark, v, from := 0, d.run, ""
+	if v.From != nil {
+		from = v.From.Name
+	}
 	for _, e := range d.events {
 		if e.Run != d.run.ID {
 			continue
 		}
 		mark++
-		out = append(out, logRow{Mark: mark, At: clock(e.At), Reason: e.Reason, Message: e.Message, By: e.By, Warning: e.Warning})
+		out = append(out, logRow{Mark: mark, At: clock(e.At), Reason: e.Reason, Message: sentence(e.Message, v.To.Name, from), By: e.By, Warning: e.Warning})
 	}
 	for i, j := 0, len(out)-1; i < j; i, j = i+1, j-1 {
 		out[i], out[j] = out[j], out[i]
