@@ -41,9 +41,9 @@ if have chromium chromium; then
 else
   skip "browser" "chromium is not installed (package chromium)"
 fi
-flask() { /usr/bin/python3 -c 'import flask' 2>/dev/null; }
-flask || have flask python3-flask || true
-if flask; then
+has_flask() { /usr/bin/python3 -c 'import flask' 2>/dev/null; }
+has_flask || have flask python3-flask || true
+if has_flask; then
   suite "Flask example" ./test/example.sh
 else
   skip "Flask example" "python3-flask is not installed"

@@ -11,7 +11,9 @@ import (
 // TestTotalOutage: a version that fails every request at a weight of 10 % is
 // taken off after at most 5 of its requests on average, the last of them at
 // most 100 ms after the one that decided (median over the runs; the machine
-// may be busy), and users see no error, since GET is shielded.
+// may be busy), and users see no error, since GET is shielded. The figures are
+// held with the full count; a few runs on a machine that also does other things
+// only show that it works.
 func TestTotalOutage(t *testing.T) {
 	runs := long(5, 50)
 	d := start(t)
@@ -30,6 +32,9 @@ func TestTotalOutage(t *testing.T) {
 		}
 		h := readHits(t, file)
 		sum += len(h)
+		if len(h) == 0 || rel.Status.Run.CanaryRequests == 0 {
+			t.Fatalf("run %d ended without a request of the canary: %s", i, rel.Status.Message)
+		}
 		deciding := int(min(rel.Status.Run.CanaryRequests, int64(len(h))))
 		late = append(late, h[len(h)-1].Sub(h[deciding-1]))
 	}
@@ -38,10 +43,10 @@ func TestTotalOutage(t *testing.T) {
 	mean := float64(sum) / float64(runs)
 	t.Logf("%d runs: %.2f canary requests on average until traffic was off; last request after the deciding one: median %v, worst %v; users saw %d errors in %d requests",
 		runs, mean, late[len(late)/2], late[len(late)-1], rep.Failed, rep.Requests)
-	if mean > 5 {
-		t.Errorf("%.2f canary requests on average, expected at most 5", mean)
+	if most := float64(long(15, 5)); mean > most {
+		t.Errorf("%.2f canary requests on average, expected at most %g", mean, most)
 	}
-	if late[len(late)/2] > 100*time.Millisecond {
+	if runs >= 50 && late[len(late)/2] > 100*time.Millisecond {
 		t.Errorf("the last request came %v after the deciding one (median), expected at most 100ms", late[len(late)/2])
 	}
 	if rep.Failed != 0 {
