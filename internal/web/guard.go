@@ -163,7 +163,7 @@ func (s *Server) admit(w http.ResponseWriter, r *http.Request) (person, bool) {
 		http.Redirect(w, r, "/login?next="+url.QueryEscape(r.URL.RequestURI()), http.StatusSeeOther)
 	default:
 		w.Header().Set("WWW-Authenticate", `Bearer realm="haldane"`)
-		s.fail(w, r, http.StatusUnauthorized, "no accepted token: send `Authorization: Bearer TOKEN` (command line: --token or HALDANE_TOKEN), or log in at /login")
+		s.fail(w, r, http.StatusUnauthorized, "no accepted token: send `Authorization: Bearer TOKEN` (command line: --token-file or HALDANE_TOKEN), or log in at /login")
 	}
 	return person{}, false
 }
