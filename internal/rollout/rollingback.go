@@ -2,6 +2,7 @@ package rollout
 
 import (
 	"fmt"
+	"strings"
 )
 
 // rollBack takes the canary's traffic away in this very decision. Nothing is
@@ -45,7 +46,7 @@ func endReason(outcome Phase) string {
 
 func (d *decider) backSentence(why string) string {
 	r := d.run()
-	s, verb := fmt.Sprintf("%s: %s", r.To.Name, why), "goes back to"
+	s, verb := fmt.Sprintf("%s: %s", r.To.Name, strings.TrimSuffix(why, ".")), "goes back to"
 	if r.Phase == Preparing {
 		verb = "stays with"
 	}
