@@ -197,7 +197,7 @@ func Allowed(rec store.Record) []string {
 // conditions are those of kstatus. Ready: the version that the spec names serves
 // all of the traffic. Stalled: it does not, and it is not tried again by itself.
 func conditions(rec store.Record, st v1alpha1.ReleaseStatus) []metav1.Condition {
-	at := metav1.NewTime(changed(rec))
+	at := metav1.NewTime(Since(rec))
 	mk := func(kind string, on bool, reason string) metav1.Condition {
 		s := metav1.ConditionFalse
 		if on {
@@ -216,7 +216,8 @@ func conditions(rec store.Record, st v1alpha1.ReleaseStatus) []metav1.Condition 
 	}
 }
 
-func changed(rec store.Record) time.Time {
+// Since is when the release came to be in the state that it is in.
+func Since(rec store.Record) time.Time {
 	run := rec.State.Run
 	switch {
 	case run == nil:

@@ -4,7 +4,6 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/haldane-project/haldane/internal/judge"
 	"github.com/haldane-project/haldane/internal/rollout"
@@ -50,7 +49,7 @@ func (s *Server) releasesPage(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) row(rec store.Record) releaseRow {
-	row := releaseRow{Name: rec.Name, Phase: status.Phase(rec), Message: status.Sentence(rec), Split: splitOf(rec), Since: s.ago(since(rec))}
+	row := releaseRow{Name: rec.Name, Phase: status.Phase(rec), Message: status.Sentence(rec), Split: splitOf(rec), Since: s.ago(status.Since(rec))}
 	row.urgency = urgency(row.Phase)
 	run := rec.State.Run
 	if rec.State.Stable != nil {
@@ -104,20 +103,4 @@ func worstOf(rep judge.Report) *worst {
 		}
 	}
 	return out
-}
-
-// since is when the release came to be in the state that it is in.
-func since(rec store.Record) time.Time {
-	run := rec.State.Run
-	switch {
-	case run == nil:
-		return rec.Applied
-	case !run.Ended.IsZero():
-		return run.Ended
-	case run.Paused != nil:
-		return run.Paused.Since
-	case !run.Entered.IsZero():
-		return run.Entered
-	}
-	return run.Started
 }
