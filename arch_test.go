@@ -23,7 +23,7 @@ const module = "github.com/haldane-project/haldane/"
 // layers lists the rooms from the bottom up. A package imports only rooms of
 // lower layers; a room's own sub-packages and the pairs in siblings apart.
 var layers = [][]string{
-	{"internal/release", "internal/judge", "api/v1alpha1", "deploy"},
+	{"internal/release", "internal/judge", "api/v1alpha1", "deploy", "internal/lock"},
 	{"internal/rollout"},
 	{"internal/traffic", "internal/metric", "internal/workload", "internal/store", "internal/notify",
 		"internal/proxy", "internal/supervise", "internal/telemetry", "internal/manifest", "internal/load"},

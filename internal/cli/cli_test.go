@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"net"
-	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
@@ -141,28 +140,4 @@ func until(ts *testscript.TestScript, _ bool, args []string) {
 		}
 	}
 	ts.Fatalf("%v did not succeed within 30 s", args)
-}
-
-// TestPlay serves the fake API for a look at the live view by eye:
-//
-//	HALDANE_PLAY=127.0.0.1:7071 go test -run TestPlay ./internal/cli
-func TestPlay(t *testing.T) {
-	addr := os.Getenv("HALDANE_PLAY")
-	if addr == "" {
-		t.Skip("HALDANE_PLAY names no address")
-	}
-	f := &fake{rel: map[string]v1alpha1.Release{"hello": hello("Progressing", 1)}, story: map[string][]v1alpha1.Release{}, pace: time.Second}
-	f.events = tale()
-	for i := range 40 {
-		f.story["hello"] = append(f.story["hello"], hello("Progressing", 1+i/20))
-	}
-	start := time.Now()
-	go func() {
-		for range time.Tick(time.Second) {
-			f.mu.Lock()
-			f.looks = append(f.looks, lookAt(time.Since(start).Seconds(), 1))
-			f.mu.Unlock()
-		}
-	}()
-	t.Fatal(http.ListenAndServe(addr, f.handler()))
 }

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/prometheus/procfs"
+
+	"github.com/haldane-project/haldane/internal/lock"
 )
 
 // records keeps one small file per running process. A record alone never kills:
@@ -40,18 +42,18 @@ func openRecords(dir string) (*records, error) {
 		return nil, fmt.Errorf("making the directory of process records: %w", err)
 	}
 	path := filepath.Join(dir, "lock")
-	lock, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
+	held, err := lock.Open(path)
+	switch {
+	case errors.Is(err, lock.ErrHeld):
+		return nil, fmt.Errorf("locking %s: another Haldane runs its processes from there: stop it or use another directory: %w", path, err)
+	case err != nil:
 		return nil, fmt.Errorf("opening the lock of process records: %w", err)
-	}
-	if err := flock(lock); err != nil {
-		return nil, errors.Join(fmt.Errorf("locking %s: another Haldane runs its processes from there: stop it or use another directory: %w", path, err), lock.Close())
 	}
 	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("reading the boot id: %w", err), lock.Close())
+		return nil, errors.Join(fmt.Errorf("reading the boot id: %w", err), held.Close())
 	}
-	return &records{dir: dir, lock: lock, boot: strings.TrimSpace(string(boot))}, nil
+	return &records{dir: dir, lock: held, boot: strings.TrimSpace(string(boot))}, nil
 }
 
 func (r *records) close() error { return r.lock.Close() }
@@ -185,17 +187,4 @@ func tokenOf(pid int) string {
 		}
 	}
 	return ""
-}
-
-// lockPatience is how long a lock may outlive its process: a child that was
-// being started when it was killed holds it until it runs its own program.
-const lockPatience = 2 * time.Second
-
-func flock(f *os.File) error {
-	for end := time.Now().Add(lockPatience); ; time.Sleep(20 * time.Millisecond) {
-		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-		if !errors.Is(err, syscall.EWOULDBLOCK) || time.Now().After(end) {
-			return err
-		}
-	}
 }
