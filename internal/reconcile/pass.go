@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/haldane-project/haldane/internal/release"
@@ -18,8 +19,6 @@ import (
 // request of the canary brings a look at once.
 const lookEvery = 100 * time.Millisecond
 
-// saveEvery bounds how much of the judge's evidence a crash can lose.
-const saveEvery = time.Second
 
 // Pass makes one pass of a release and says when to make the next one; the
 // zero time means when something happens. It is for callers that bring their
@@ -49,6 +48,9 @@ func (r *Reconciler) pass(ctx context.Context, w *worker) (wake time.Time, gone 
 		return time.Time{}, false, fmt.Errorf("read release %s: %w", w.name, err)
 	}
 	rel, err := r.parse(w, rec)
+	if err == nil && r.Resolve != nil {
+		rel, err = r.Resolve(ctx, rel)
+	}
 	if err != nil {
 		return time.Time{}, false, fmt.Errorf("release %s: %w", w.name, err)
 	}
@@ -89,7 +91,7 @@ func (r *Reconciler) wake(d rollout.Decision, o observation, acted bool) time.Ti
 
 // act makes the decision true. It reports whether it changed the traffic.
 func (r *Reconciler) act(ctx context.Context, w *worker, rec store.Record, o observation, d rollout.Decision) (bool, error) {
-	target := traffic.Target{Release: o.in.Release, Split: d.Split, Backends: w.fleet.Backends}
+	target := traffic.Target{Release: o.in.Release, Split: d.Split, Backends: w.fleet.Backends, Alone: alone(d, o.in.Fleet)}
 	var errs []error
 	moved := !o.in.Split.Known || !sameSplit(o.in.Split.Split, d.Split)
 	early := moved && takesAway(o.in.Split.Split, d.Split)
@@ -107,7 +109,7 @@ func (r *Reconciler) act(ctx context.Context, w *worker, rec store.Record, o obs
 		}
 	}
 	if saveErr == nil || sameState(rec.State, d.State) {
-		if err := r.Runtime.Apply(ctx, o.in.Release, d.Fleet); err != nil {
+		if err := r.Runtime.Apply(ctx, o.in.Release, startable(d.Fleet, o.in)); err != nil {
 			errs = append(errs, fmt.Errorf("apply the instances of %s: %w", w.name, err))
 		}
 	}
@@ -116,6 +118,37 @@ func (r *Reconciler) act(ctx context.Context, w *worker, rec store.Record, o obs
 		r.notify(ctx, w.name, d.Events)
 	}
 	return moved && !d.Gone, errors.Join(errs...)
+}
+
+// alone reports whether no second version has instances or is to have any.
+func alone(d rollout.Decision, fleet []rollout.ObservedGroup) bool {
+	if len(d.Fleet) > 1 {
+		return false
+	}
+	for _, g := range fleet {
+		if g.Total > 0 && (len(d.Fleet) == 0 || g.Version != d.Fleet[0].Version.ID) {
+			return false
+		}
+	}
+	return true
+}
+
+// startable leaves out versions that have no instance yet while requests could
+// reach any instance: the router must part the versions first.
+func startable(want []rollout.Group, in rollout.Input) []rollout.Group {
+	if !in.Split.Open || in.FleetStale {
+		return want
+	}
+	var has []rollout.Group
+	for _, g := range want {
+		if slices.ContainsFunc(in.Fleet, func(o rollout.ObservedGroup) bool { return o.Version == g.Version.ID && o.Total > 0 }) {
+			has = append(has, g)
+		}
+	}
+	if len(has) == 0 {
+		return want // the first version parts nothing
+	}
+	return has
 }
 
 // route applies the split, or takes the routing of a deleted release away.
@@ -178,7 +211,7 @@ func (r *Reconciler) addEvidence(w *worker, rec store.Record, o observation, cha
 		return nil
 	}
 	now := o.in.Now
-	due := now.Sub(w.savedJudge) >= saveEvery || now.Before(w.savedJudge)
+	due := now.Sub(w.savedJudge) >= r.SaveEvery || now.Before(w.savedJudge)
 	if !changed && !due {
 		return nil
 	}
@@ -192,7 +225,7 @@ func (r *Reconciler) addEvidence(w *worker, rec store.Record, o observation, cha
 	s.Judge, s.Cursor = state, w.session.cursor
 	rep := o.in.Evidence.Report
 	s.Look = w.session.look(rec.State.Run, rep, o.in.Split.Split.Of(rec.State.Run.To.ID), now)
-	s.KeepLook = changed || now.Sub(w.keptLook) >= saveEvery || now.Before(w.keptLook)
+	s.KeepLook = changed || now.Sub(w.keptLook) >= r.SaveEvery || now.Before(w.keptLook)
 	return nil
 }
 

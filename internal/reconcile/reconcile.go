@@ -35,6 +35,13 @@ type Ports struct {
 	Sinks   []notify.Sink
 	// Parse turns a record's manifest into the release that it declares.
 	Parse func(store.Record) (release.Release, error)
+	// Resolve fills in what the manifest only refers to, at every pass: the
+	// version that a Deployment's template is now. Nil: the manifest has it all.
+	// An error means that nothing can be decided now.
+	Resolve func(context.Context, release.Release) (release.Release, error)
+	// SaveEvery bounds how much of the judge's evidence a crash can lose while a
+	// run stays in its step; whatever changes the run saves at once. Zero: 1 s.
+	SaveEvery time.Duration
 	// Ask asks a webhook gate; it may block until ctx ends. Nil: every webhook
 	// gate answers no with a reason.
 	Ask func(ctx context.Context, run rollout.Run, g release.Gate) rollout.GateAnswer
@@ -57,6 +64,9 @@ type Reconciler struct {
 func New(p Ports) *Reconciler {
 	if p.Now == nil {
 		p.Now = time.Now
+	}
+	if p.SaveEvery == 0 {
+		p.SaveEvery = time.Second
 	}
 	if p.Log == nil {
 		p.Log = slog.New(slog.DiscardHandler)

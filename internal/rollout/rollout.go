@@ -178,7 +178,11 @@ type ObservedSplit struct {
 	Known bool // false: the router could not be asked
 	// Pending: the router was told of a split that is not in force yet, so that
 	// what is observed may still change by itself.
-	Pending  bool
+	Pending bool
+	// Open: nothing keeps requests from any instance of the release, whatever
+	// its version: the user's own objects stand as written. No other version's
+	// instance is started then.
+	Open     bool
 	Split    release.Split
 	InFlight []InFlight // requests now inside each version
 }

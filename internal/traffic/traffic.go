@@ -15,6 +15,10 @@ type Target struct {
 	Release  release.Release
 	Split    release.Split
 	Backends []release.Backend // sorted by version; a version in Split may have no address yet
+	// Alone: no other version than the one with all of the traffic has instances
+	// or is to have any, so that a router that works on the user's own objects
+	// leaves them as the user wrote them.
+	Alone bool
 }
 
 // Router splits the traffic of releases.
@@ -24,8 +28,9 @@ type Router interface {
 	// once they are told; Observe then tells when it is in force), and never
 	// leaves a mixture: on error the old assignment stays whole.
 	Apply(ctx context.Context, t Target) error
-	// Observe reports the split in force and the requests in flight. A release
-	// that the router does not know has no shares.
+	// Observe reports the split in force and the requests in flight; what Apply
+	// wrote before is never missed (it is in force, or Pending). A release that
+	// the router does not know has no shares.
 	Observe(ctx context.Context, rel release.Release) (rollout.ObservedSplit, error)
 	// Remove takes the release's routing away, idempotently.
 	Remove(ctx context.Context, rel release.Release) error
