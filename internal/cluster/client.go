@@ -1,0 +1,138 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"reflect"
+	"strconv"
+	"sync"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// Client reads from a cache and writes to the API server. A read never gives an
+// object that is older than the client's own last write of it: it asks the
+// server instead. It may be used by many goroutines.
+type Client struct {
+	cached client.Reader
+	live   client.Client
+
+	mu      sync.Mutex
+	written map[object]int64 // resource version of the last own write
+}
+
+type object struct {
+	kind reflect.Type
+	key  client.ObjectKey
+}
+
+// New returns a Client that reads from cached, which may be live itself, and
+// writes to live. Unknown fields are refused by the server.
+func New(cached client.Reader, live client.Client) *Client {
+	live = client.WithFieldValidation(client.WithFieldOwner(live, Manager), "Strict")
+	return &Client{cached: cached, live: live, written: map[object]int64{}}
+}
+
+// Scheme is the scheme of the objects that the client knows.
+func (c *Client) Scheme() *runtime.Scheme { return c.live.Scheme() }
+
+// Get reads one object.
+func (c *Client) Get(ctx context.Context, key client.ObjectKey, obj client.Object) error {
+	err := c.cached.Get(ctx, key, obj)
+	least := c.least(key, obj)
+	if least == 0 || err == nil && version(obj) >= least {
+		return err
+	}
+	if err != nil && !apierrors.IsNotFound(err) {
+		return err
+	}
+	err = c.live.Get(ctx, key, obj)
+	if apierrors.IsNotFound(err) {
+		c.forget(key, obj)
+	}
+	return err
+}
+
+// List reads objects from the cache; it may miss own writes of the last moments.
+func (c *Client) List(ctx context.Context, list client.ObjectList, opts ...client.ListOption) error {
+	return c.cached.List(ctx, list, opts...)
+}
+
+// Live reads one object past the cache.
+func (c *Client) Live(ctx context.Context, key client.ObjectKey, obj client.Object) error {
+	return c.live.Get(ctx, key, obj)
+}
+
+// Apply writes the fields that are set, by server-side apply, and takes them
+// over from other managers. Unlike other writes it is not remembered: read what
+// must not be missed with Live.
+func (c *Client) Apply(ctx context.Context, obj runtime.ApplyConfiguration, opts ...client.ApplyOption) error {
+	opts = append([]client.ApplyOption{client.ForceOwnership}, opts...)
+	return c.live.Apply(ctx, obj, opts...)
+}
+
+// Create writes a new object.
+func (c *Client) Create(ctx context.Context, obj client.Object) error {
+	return c.wrote(obj, c.live.Create(ctx, obj))
+}
+
+// Update writes an object whole; apierrors.IsConflict tells that it moved.
+func (c *Client) Update(ctx context.Context, obj client.Object) error {
+	return c.wrote(obj, c.live.Update(ctx, obj))
+}
+
+// UpdateStatus writes an object's status.
+func (c *Client) UpdateStatus(ctx context.Context, obj client.Object) error {
+	return c.wrote(obj, c.live.Status().Update(ctx, obj))
+}
+
+// Patch writes a part of an object.
+func (c *Client) Patch(ctx context.Context, obj client.Object, p client.Patch) error {
+	return c.wrote(obj, c.live.Patch(ctx, obj, p))
+}
+
+// PatchStatus writes a part of an object's status.
+func (c *Client) PatchStatus(ctx context.Context, obj client.Object, p client.Patch) error {
+	return c.wrote(obj, c.live.Status().Patch(ctx, obj, p))
+}
+
+// Delete deletes an object; one that is not there is no error.
+func (c *Client) Delete(ctx context.Context, obj client.Object, opts ...client.DeleteOption) error {
+	if err := c.live.Delete(ctx, obj, opts...); err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("delete %s %s: %w", kindOf(obj), client.ObjectKeyFromObject(obj), err)
+	}
+	return nil
+}
+
+func (c *Client) wrote(obj client.Object, err error) error {
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.written[object{reflect.TypeOf(obj), client.ObjectKeyFromObject(obj)}] = version(obj)
+	return nil
+}
+
+func (c *Client) least(key client.ObjectKey, obj client.Object) int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.written[object{reflect.TypeOf(obj), key}]
+}
+
+func (c *Client) forget(key client.ObjectKey, obj client.Object) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.written, object{reflect.TypeOf(obj), key})
+}
+
+// version is an object's resource version as a number: they grow, and may be
+// compared, since Kubernetes 1.35 (KEP-5504).
+func version(obj client.Object) int64 {
+	n, _ := strconv.ParseInt(obj.GetResourceVersion(), 10, 64) // 0 for none: always older
+	return n
+}
+
+func kindOf(obj client.Object) string { return reflect.TypeOf(obj).Elem().Name() }
