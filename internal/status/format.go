@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/haldane-project/haldane/internal/release"
@@ -28,17 +29,17 @@ func Share(p float64) string {
 	return number(x) + "%"
 }
 
-// Seconds writes an amount of seconds in the unit that fits: "84ms", "1.2s".
+// Seconds writes an amount of seconds in the unit that fits: "84 ms", "1.2 s".
 func Seconds(s float64) string {
 	switch {
 	case s <= 0:
-		return "0s"
+		return "0 s"
 	case s < 1e-3:
-		return number(s*1e6) + "µs"
+		return number(s*1e6) + " µs"
 	case s < 1:
-		return number(s*1e3) + "ms"
+		return number(s*1e3) + " ms"
 	}
-	return number(s) + "s"
+	return number(s) + " s"
 }
 
 // Odds writes evidence in nats as odds against the null: "1 : 4300". Evidence
@@ -91,7 +92,7 @@ func number(x float64) string {
 	case a >= 100:
 		return strconv.FormatFloat(x, 'f', 0, 64)
 	case a >= 10:
-		return strconv.FormatFloat(x, 'f', 1, 64)
+		return strings.TrimSuffix(strconv.FormatFloat(x, 'f', 1, 64), ".0")
 	}
 	digits := 1 - int(math.Floor(math.Log10(a)))
 	return strconv.FormatFloat(x, 'f', digits, 64)

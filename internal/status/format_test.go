@@ -16,7 +16,7 @@ func TestFigures(t *testing.T) {
 		{Percent(0), "0%"}, {Percent(1), "0.01%"}, {Percent(50), "0.5%"}, {Percent(1000), "10%"}, {Percent(release.Full), "100%"},
 		{Share(0), "0%"}, {Share(0.0041), "0.41%"}, {Share(0.00001), "0.0010%"}, {Share(0.01), "1.0%"}, {Share(0.123), "12.3%"},
 		{Share(0.9994), "99.9%"}, {Share(0.9999), "100%"}, {Share(1), "100%"},
-		{Seconds(0), "0s"}, {Seconds(-1), "0s"}, {Seconds(0.00012), "120µs"}, {Seconds(0.084), "84.0ms"}, {Seconds(0.2), "200ms"}, {Seconds(1.23), "1.2s"}, {Seconds(75), "75.0s"},
+		{Seconds(0), "0 s"}, {Seconds(-1), "0 s"}, {Seconds(0.00012), "120 µs"}, {Seconds(0.084), "84 ms"}, {Seconds(0.2), "200 ms"}, {Seconds(1.23), "1.2 s"}, {Seconds(75), "75 s"},
 		{Odds(math.NaN()), "none"}, {Odds(-3), "none"}, {Odds(0), "none"}, {Odds(math.Log(1.5)), "1 : 1.5"}, {Odds(math.Log(99)), "1 : 99"},
 		{Odds(math.Log(4321)), "1 : 4300"}, {Odds(math.Log(123456)), "1 : 120000"}, {Odds(1000), "over 1 : 10^9"}, {Odds(math.Inf(1)), "over 1 : 10^9"},
 		{Duration(0), "0 s"}, {Duration(200 * time.Millisecond), "200 ms"}, {Duration(time.Microsecond), "1 ms"}, {Duration(59 * time.Second), "59 s"},
@@ -28,7 +28,7 @@ func TestFigures(t *testing.T) {
 		{Interval(&judge.Interval{Value: p(1.02)}), "1.02 [0, ∞]"}, {Interval(&judge.Interval{Value: p(0.012), Low: p(0), High: p(140)}), "0.012 [0, 140]"},
 		{Figure(judge.MetricReport{}, judge.SideReport{N: 3}), "no data"},
 		{Figure(judge.MetricReport{Kind: judge.Proportion}, judge.SideReport{N: 28114, Value: p(0.0041)}), "0.41% of 28114"},
-		{Figure(judge.MetricReport{Kind: judge.Latency, Unit: "s"}, judge.SideReport{N: 2000, Value: p(0.0845)}), "84.5ms of 2000"},
+		{Figure(judge.MetricReport{Kind: judge.Latency, Unit: "s"}, judge.SideReport{N: 2000, Value: p(0.0845)}), "84.5 ms of 2000"},
 		{Figure(judge.MetricReport{Kind: judge.Gauge}, judge.SideReport{N: 9, Value: p(12.34)}), "12.3"},
 		{Figure(judge.MetricReport{Kind: judge.Rate, Unit: "per unit"}, judge.SideReport{N: 9, Value: p(0.31)}), "0.31 per unit"},
 	} {

@@ -45,7 +45,7 @@ func metricStatus(m judge.MetricReport) v1alpha1.MetricStatus {
 	}
 }
 
-// Figure is one side's number in words: "0.41% of 28114", "84ms of 2000".
+// Figure is one side's number in words: "0.41% of 28114", "84 ms of 2000".
 func Figure(m judge.MetricReport, s judge.SideReport) string {
 	if s.Value == nil {
 		return "no data"

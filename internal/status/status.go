@@ -187,6 +187,9 @@ func Allowed(rec store.Record) []string {
 			add(rollout.AskRetry)
 		}
 	case rollout.Promoted:
+		if rec.State.Rejected != "" { // a person went back from the version that the spec names
+			add(rollout.AskRetry)
+		}
 		if len(rec.State.Earlier) > 0 {
 			add(rollout.AskRollback)
 		}

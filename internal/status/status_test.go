@@ -110,6 +110,9 @@ func TestSentences(t *testing.T) {
 			"All of the traffic goes to v2; instances of v1 drain and stop."},
 		{record(rollout.Promoted, stable(v2), earlier), "Idle", "Ready", "rollback",
 			"v2 serves all of the traffic."},
+		// A person went back from v2, which the spec still names.
+		{record(rollout.Promoted, stable(v1), earlier, rejected), "Idle", "Stalled", "retry rollback",
+			"v1 serves all of the traffic."},
 		{record(rollout.RollingBack, rejected, why("errors: the canary is worse, 50 % against 0 %.")), "RollingBack", "Reconciling", "",
 			"Traffic is taken off v2: errors: the canary is worse, 50 % against 0 %."},
 		{record(rollout.RolledBack, rejected, why("errors: the canary is worse, 50 % against 0 %.")), "RolledBack", "Stalled", "retry",
