@@ -9,15 +9,19 @@ const startShare = 0.8
 
 // bets is a mixture of components over their start times (Shin, Ramdas,
 // Rinaldo 2023, with a proper prior on the start). logR is what is in play, u
-// what is unspent; sum exp(logR) + sum u is the e-process.
+// what is unspent; sum exp(logR) + sum u is the e-process. What is unspent
+// follows from the time and the number of ramp steps alone (unspent), so that
+// a snapshot holds logR and these two.
 type bets struct {
 	period  []float64 // seconds between restarts, by component; 0: none
 	horizon float64
 	last    float64 // time of the last batch
+	due     float64 // before it nothing restarts
+	steps   int64   // of the ramp
 	logR    []float64
 	u0      []float64 // unspent at the start
-	keep    []float64 // part of it that is still unspent
-	u       []float64 // u0 * keep
+	u       []float64
+	idle    float64 // log of the sum of u
 	logM    float64
 }
 
@@ -27,69 +31,70 @@ func newBets(prior, period []float64, g0, horizon float64) bets {
 		total += p
 	}
 	n := len(prior)
-	b := bets{
-		period: period, horizon: horizon,
-		logR: make([]float64, n), u0: make([]float64, n), keep: make([]float64, n), u: make([]float64, n),
-	}
+	b := bets{period: period, horizon: horizon, logR: make([]float64, n), u0: make([]float64, n), u: make([]float64, n)}
 	for k, p := range prior {
 		b.logR[k] = math.Log(g0 * p / total)
 		b.u0[k] = (1 - g0) * p / total
-		b.keep[k], b.u[k] = 1, b.u0[k]
+		b.u[k] = b.u0[k]
 	}
+	b.rest()
 	return b
+}
+
+// stepPart is the part of a component's unspent weight that a ramp step starts.
+const stepPart = 0.1
+
+// unspent is a component's weight that is not in play after the last batch.
+func (b *bets) unspent(k int) float64 {
+	left := b.u0[k] * math.Pow(1-stepPart, float64(b.steps))
+	if p := b.period[k]; p > 0 {
+		left *= math.Pow(1-min(1, p/b.horizon), max(0, math.Floor(b.last/p)))
+	}
+	return left
 }
 
 // restart moves unspent weight into play for every restart that falls between
 // the last batch and now.
 func (b *bets) restart(now float64) {
-	if now == b.last {
+	b.last = now
+	if now < b.due {
 		return
 	}
-	for k, p := range b.period {
-		if p <= 0 {
-			continue
+	b.due = math.Inf(1)
+	for _, p := range b.period {
+		if p > 0 {
+			b.due = min(b.due, (math.Floor(now/p)+1)*p)
 		}
-		n := math.Floor(now/p) - math.Floor(b.last/p)
-		if n <= 0 {
-			continue
-		}
-		eta := min(1, p/b.horizon)
-		keep := 1 - eta
-		if n > 1 {
-			keep = math.Pow(keep, n)
-		}
-		b.spend(k, 1-keep)
 	}
-	b.last = now
+	b.spend()
 }
 
-// spend moves the part eta of a component's unspent weight into play.
-func (b *bets) spend(k int, eta float64) {
-	if b.u[k] <= 0 || eta <= 0 {
-		return
+// spend moves into play what is no longer unspent.
+func (b *bets) spend() {
+	for k, before := range b.u {
+		if after := b.unspent(k); after < before {
+			b.logR[k] = logAdd(b.logR[k], math.Log(before-after))
+			b.u[k] = after
+		}
 	}
-	b.logR[k] = logAdd(b.logR[k], math.Log(eta*b.u[k]))
-	b.keep[k] *= 1 - eta
-	b.u[k] = b.u0[k] * b.keep[k]
+	b.rest()
 }
 
 // rampStep restarts a part of every component where the canary's share rises:
 // what load brings out starts there.
 func (b *bets) rampStep() {
-	const part = 0.1
-	for k := range b.u {
-		b.spend(k, part)
-	}
+	b.steps++
+	b.spend()
 }
 
 // settle recomputes the log e-value after the components moved.
-func (b *bets) settle() {
-	unspent := 0.0
+func (b *bets) settle() { b.logM = logSumExpWith(b.idle, b.logR) }
+
+// rest recomputes what is unspent in all.
+func (b *bets) rest() {
+	sum := 0.0
 	for _, u := range b.u {
-		unspent += u
+		sum += u
 	}
-	b.logM = logSumExp(b.logR)
-	if unspent > 0 {
-		b.logM = logAdd(b.logM, math.Log(unspent))
-	}
+	b.idle = math.Log(sum)
 }

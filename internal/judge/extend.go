@@ -27,7 +27,7 @@ func (r *Run) Add(m Metric, h History) error {
 	r.metrics = append(r.metrics, newProcess(m, p, h))
 	r.last = append(r.last, 0)
 	r.blamed = append(r.blamed, false)
-	r.scratch = make([]float64, 0, len(p.Metrics)+1)
+	r.prepare()
 	r.logM = r.combine()
 	return nil
 }

@@ -6,24 +6,37 @@ import (
 	"gonum.org/v1/gonum/mathext"
 )
 
+// negligible is the difference of logs below which a term changes no float64
+// sum of a few terms.
+const negligible = -40.0
+
 // logSumExp returns log(sum exp(x)) without overflow; -Inf for an empty list.
-func logSumExp(xs []float64) float64 {
-	top := math.Inf(-1)
-	for _, x := range xs {
+func logSumExp(xs []float64) float64 { return logSumExpWith(math.Inf(-1), xs) }
+
+// logSumExpWith is logSumExp of x and xs.
+func logSumExpWith(x float64, xs []float64) float64 {
+	top, at := x, -1
+	for i, x := range xs {
 		if x > top {
-			top = x
+			top, at = x, i
 		}
 	}
 	if math.IsInf(top, 0) {
 		return top
 	}
-	sum := 0.0
-	for _, x := range xs {
-		if d := x - top; d > -745 {
-			sum += math.Exp(d)
+	rest := 0.0
+	if d := x - top; at >= 0 && d > negligible {
+		rest = math.Exp(d)
+	}
+	for i, x := range xs {
+		if d := x - top; i != at && d > negligible {
+			rest += math.Exp(d)
 		}
 	}
-	return top + math.Log(sum)
+	if rest == 0 {
+		return top
+	}
+	return top + math.Log1p(rest)
 }
 
 // logAdd returns log(exp(a) + exp(b)).

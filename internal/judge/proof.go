@@ -16,9 +16,9 @@ func newProof(m Metric, looseness float64) proof {
 	p, rho, delta := proof{}, m.Ratio, m.Difference
 	if rho > 0 {
 		p.rho = 1 + (rho-1)*looseness
-		p.ratio = newRatioProof(p.rho)
+		p.ratio = newRatioProof(p.rho, [4]float64{0.5, 0.8, 1, 1 + 0.4*(p.rho-1)})
 		if m.Harm == Fewer {
-			p.ratio = ratioProof{rho: 1 / p.rho, alts: [4]float64{2, 1.25, 1, 1 - 0.4*(1-1/p.rho)}}
+			p.ratio = newRatioProof(1/p.rho, [4]float64{2, 1.25, 1, 1 - 0.4*(1-1/p.rho)})
 		}
 	}
 	if delta > 0 {
@@ -29,6 +29,9 @@ func newProof(m Metric, looseness float64) proof {
 
 func (p *proof) bet(n counts) {
 	if n.w <= 0 || n.w >= 1 {
+		return
+	}
+	if n.ec+n.es == 0 && p.delta == 0 {
 		return
 	}
 	if p.rho > 0 {
@@ -58,23 +61,37 @@ type ratioProof struct {
 	rho  float64
 	alts [4]float64
 	logE [4]float64
+	odds [4]float64 // log alt/rho
+	// what a bad unit of either version costs, for the share last seen
+	w    float64
+	cost [4]float64
 }
 
-func newRatioProof(rho float64) ratioProof {
-	return ratioProof{rho: rho, alts: [4]float64{0.5, 0.8, 1, 1 + 0.4*(rho-1)}}
+func newRatioProof(rho float64, alts [4]float64) ratioProof {
+	p := ratioProof{rho: rho, alts: alts}
+	for i, a := range alts {
+		p.odds[i] = math.Log(a / rho)
+	}
+	return p
 }
 
 func (p *ratioProof) bet(n counts) {
 	if n.ec+n.es == 0 {
 		return
 	}
-	null := math.Log1p(n.w * (p.rho - 1))
-	for i, a := range p.alts {
-		p.logE[i] += n.ec*math.Log(a/p.rho) - (n.ec+n.es)*(math.Log1p(n.w*(a-1))-null)
+	if n.w != p.w {
+		p.w = n.w
+		null := math.Log1p(n.w * (p.rho - 1))
+		for i, a := range p.alts {
+			p.cost[i] = math.Log1p(n.w*(a-1)) - null
+		}
+	}
+	for i := range p.logE {
+		p.logE[i] += n.ec*p.odds[i] - (n.ec+n.es)*p.cost[i]
 	}
 }
 
-func (p *ratioProof) log() float64 { return logSumExp(p.logE[:]) - math.Log(float64(len(p.logE))) }
+func (p *ratioProof) log() float64 { return logSumExp(p.logE[:]) - 2*math.Ln2 } // log of four
 
 // Stakes of the difference proof as parts of the largest possible one, and
 // their prior.

@@ -21,6 +21,8 @@ type Run struct {
 
 	batch   Batch     // of the update in progress, kept here so that it need not be allocated
 	scratch []float64 // of combine
+	shares  []float64 // log share of alpha by metric; -Inf: it does not decide
+	limit   float64   // log 1/alpha
 }
 
 // process is the sequential test of one metric.
@@ -64,8 +66,21 @@ func New(p Policy, histories []History) (*Run, error) {
 		}
 	}
 	r.unspent = max(0, r.unspent)
-	r.scratch = make([]float64, 0, len(p.Metrics)+1)
+	r.prepare()
 	return r, nil
+}
+
+// prepare computes what follows from the policy.
+func (r *Run) prepare() {
+	r.scratch = make([]float64, len(r.policy.Metrics))
+	r.shares = make([]float64, len(r.policy.Metrics))
+	for i, m := range r.policy.Metrics {
+		r.shares[i] = math.Inf(-1)
+		if m.decides() {
+			r.shares[i] = math.Log(m.Share)
+		}
+	}
+	r.limit = math.Log(1 / r.policy.Alpha)
 }
 
 func newProcess(m Metric, p Policy, h History) process {
@@ -160,10 +175,10 @@ func (r *Run) decide(now float64) {
 		if !m.decides() {
 			continue
 		}
-		e := r.metrics[i].evidence() + math.Log(m.Share)
+		e := r.metrics[i].evidence() + r.shares[i]
 		r.blamed[i] = e >= r.bar()
 		found = found || r.blamed[i]
-		if most < 0 || e > r.metrics[most].evidence()+math.Log(r.policy.Metrics[most].Share) {
+		if most < 0 || e > r.metrics[most].evidence()+r.shares[most] {
 			most = i
 		}
 	}
@@ -173,20 +188,17 @@ func (r *Run) decide(now float64) {
 }
 
 func (r *Run) combine() float64 {
-	r.scratch = r.scratch[:0]
-	if r.unspent > 0 {
-		r.scratch = append(r.scratch, math.Log(r.unspent))
-	}
-	for i := range r.policy.Metrics {
-		if m := &r.policy.Metrics[i]; m.decides() {
-			r.scratch = append(r.scratch, math.Log(m.Share)+r.metrics[i].evidence())
+	for i, share := range r.shares {
+		r.scratch[i] = share
+		if !math.IsInf(share, -1) {
+			r.scratch[i] += r.metrics[i].evidence()
 		}
 	}
-	return logSumExp(r.scratch)
+	return logSumExpWith(math.Log(r.unspent), r.scratch)
 }
 
 // bar is what the combined evidence must reach.
-func (r *Run) bar() float64 { return math.Log(1 / r.policy.Alpha) }
+func (r *Run) bar() float64 { return r.limit }
 
 // threshold is what one metric's evidence must reach by itself.
 func (r *Run) threshold(m Metric) float64 {

@@ -9,7 +9,7 @@ import (
 )
 
 // snapshotVersion is the first byte of a snapshot.
-const snapshotVersion = 2
+const snapshotVersion = 3
 
 // Snapshot returns the state of the run, to be saved with the cursor of its
 // evidence. Restore continues from it bit for bit.
@@ -17,8 +17,9 @@ func (r *Run) Snapshot() []byte {
 	b := []byte{snapshotVersion}
 	b = binary.LittleEndian.AppendUint64(b, r.policy.fingerprint())
 	b = appendBool(b, r.failed)
-	b = appendFloat(b, r.failAt)
-	b = appendFloat(b, r.failLog)
+	if r.failed {
+		b = appendFloat(appendFloat(b, r.failAt), r.failLog)
+	}
 	b = appendFloat(b, r.unspent)
 	for i, p := range r.metrics {
 		b = appendFloat(b, r.last[i])
@@ -42,9 +43,9 @@ func Restore(p Policy, snapshot []byte) (*Run, error) {
 	if sum := d.uint64(); d.err == nil && sum != r.policy.fingerprint() {
 		return nil, errors.New("judge: the snapshot was taken under another policy; a run keeps the policy that it began with")
 	}
-	r.failed = d.bool()
-	r.failAt = d.float()
-	r.failLog = d.float()
+	if r.failed = d.bool(); r.failed {
+		r.failAt, r.failLog = d.float(), d.float()
+	}
 	r.unspent = d.float()
 	for i, m := range r.metrics {
 		r.last[i] = d.float()
@@ -149,41 +150,20 @@ func appendFloats(b []byte, xs []float64) []byte {
 
 func appendCount(b []byte, n int64) []byte { return binary.AppendUvarint(b, uint64(n)) }
 
-// save writes what is unspent once for components that restart together: it is
-// proportional to their priors.
 func (b *bets) save(out []byte) []byte {
 	out = appendFloat(out, b.last)
-	out = appendFloats(out, b.logR)
-	for k := range b.u {
-		if b.leader(k) == k {
-			out = appendFloat(out, b.keep[k])
-		}
-	}
-	return out
+	out = appendCount(out, b.steps)
+	return appendFloats(out, b.logR)
 }
 
 func (b *bets) load(d *decoder) {
-	b.last = d.float()
+	b.last, b.steps, b.due = d.float(), d.count(), 0
 	d.floats(b.logR)
 	for k := range b.u {
-		if l := b.leader(k); l == k {
-			b.keep[k] = d.float()
-		} else {
-			b.keep[k] = b.keep[l]
-		}
-		b.u[k] = b.u0[k] * b.keep[k]
+		b.u[k] = b.unspent(k)
 	}
+	b.rest()
 	b.settle()
-}
-
-// leader is the first component with the same period.
-func (b *bets) leader(k int) int {
-	for i, p := range b.period[:k] {
-		if p == b.period[k] {
-			return i
-		}
-	}
-	return k
 }
 
 func (e *proof) save(out []byte, proven bool) []byte {
