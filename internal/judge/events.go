@@ -77,7 +77,7 @@ func (e *events) report(_ Metric, looseness int, r *MetricReport) {
 		rate := ratioProofRate(float64(e.es)/float64(e.ns), p.ratio.rho, w)
 		r.MoreRequests = moreCanary(e.proofs.bar-log, rate, w)
 	}
-	e.warn(r)
+	e.guard.warn(r)
 }
 
 // eventSide is one version's events a unit with their always-valid interval.

@@ -22,6 +22,9 @@ type EvidenceLine struct {
 	// History marks what stable did before the run; such lines come first. One with
 	// a negative t is one of stable's seconds, oldest first; others are sums.
 	History bool `json:"history,omitempty"`
+	// Intervals says that from here on the metric is judged by intervals, since a
+	// placebo found that its units fail together; the line has no counts.
+	Intervals bool `json:"intervals,omitempty"`
 }
 
 // EvidenceSide is one version's part: n and bad, or values, or a histogram, or
@@ -29,6 +32,8 @@ type EvidenceLine struct {
 type EvidenceSide struct {
 	N       int64     `json:"n,omitempty"`
 	Bad     int64     `json:"bad,omitempty"`
+	Units   int64     `json:"units,omitempty"`  // users with a bad outcome in the line
+	Firsts  int64     `json:"firsts,omitempty"` // of them, for the first time in the run
 	Values  []float64 `json:"values,omitempty"`
 	Bounds  []float64 `json:"bounds,omitempty"` // upper bounds, ascending
 	Counts  []int64   `json:"counts,omitempty"` // values in each bucket; one more than bounds, or as many
@@ -113,7 +118,7 @@ func noSide(k Kind) Side {
 }
 
 func (s EvidenceSide) side(m Metric) (Side, error) {
-	out := Side{N: s.N, Bad: s.Bad, Classes: s.Classes}
+	out := Side{N: s.N, Bad: s.Bad, Units: s.Units, Firsts: s.Firsts, Classes: s.Classes}
 	switch m.Kind {
 	case Latency, Amount, Mean, Drift:
 		bins, err := s.bins(m)
@@ -262,7 +267,7 @@ func sideOf(m Metric, s Side) *EvidenceSide {
 	case Category:
 		return &EvidenceSide{Classes: append([]int64{}, s.Classes...)}
 	}
-	return &EvidenceSide{N: s.N, Bad: s.Bad}
+	return &EvidenceSide{N: s.N, Bad: s.Bad, Units: s.Units, Firsts: s.Firsts}
 }
 
 // WriteEvidence writes one line.

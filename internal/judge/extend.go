@@ -59,12 +59,10 @@ func (r *Run) HeedPlacebo(placebo *Run) []string {
 		if mine == nil || theirs == nil || mine.clustered || mine.clusters.length <= 0 {
 			continue
 		}
-		if unitEvidence(placebo.metrics[i]) >= placeboBar {
-			mine.clustered = true
+		if unitEvidence(placebo.metrics[i]) >= placeboBar && r.CountIntervals(i) {
 			switched = append(switched, m.Name)
 		}
 	}
-	r.logM = r.combine()
 	return switched
 }
 
@@ -117,23 +115,6 @@ func (u *Units) First(unit uint64) bool {
 	}
 	u.seen[unit] = struct{}{}
 	return true
-}
-
-// Record is the realised false alarms of a judge over runs of versions that
-// turned out to be good (placebos).
-type Record struct {
-	Runs   int64 `json:"runs"`
-	Alarms int64 `json:"alarms"`
-}
-
-// Rate is the share of alarms with its always-valid interval; nil before the
-// first run.
-func (r Record) Rate() *Interval {
-	if r.Runs <= 0 || r.Alarms < 0 || r.Alarms > r.Runs {
-		return nil
-	}
-	low, high := rateInterval(r.Alarms, r.Runs, IntervalAlpha)
-	return &Interval{Value: finite(float64(r.Alarms) / float64(r.Runs)), Low: finite(low), High: finite(high)}
 }
 
 // HangAfter is the age in seconds after which a request of a latency metric

@@ -20,6 +20,7 @@ type histogram struct {
 	gain, applied  []float64 // of the open second, by component: earned, and counted in logR
 	bounds         []float64
 	canary, stable tally // totals, for people
+	guard          *guard
 
 	odds, logOdds, norm []float64
 	share               float64 // of norm
@@ -53,6 +54,7 @@ func newHistogram(m Metric, p Policy, h History) *histogram {
 	if g.refresh(0) {
 		g.build()
 		g.clump.learn(&g.base, h.Seconds)
+		g.guard = guardBins(m, p, &g.base, g.baseN)
 	}
 	return g
 }
@@ -125,6 +127,7 @@ func (g *histogram) update(b *Batch) {
 		g.prove(w, b)
 	}
 	g.settle()
+	g.guard.addBins(b)
 	g.clump.add(0, b.Canary.Bins)
 	g.clump.add(1, b.Stable.Bins)
 	g.canary.add(b.Canary.Bins)

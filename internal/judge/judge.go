@@ -78,8 +78,15 @@ type Metric struct {
 	Bounds []float64
 	// Guard > 0 asks for a pause when both versions together get worse than
 	// Guard times stable's history: a canary that hurts what they share hides
-	// from every comparison.
+	// from every comparison. Of latencies and amounts the 90th percentile is
+	// guarded. Proportions, rates, latencies and amounts have one.
 	Guard float64
+	// PerUnit says that users keep their version, so that a user (session,
+	// trace) is the unit that was drawn, not a request. Evidence against a
+	// proportion is then the first bad outcome of each unit (Side.Firsts); its
+	// proof takes every bad outcome of the canary, and each of stable's units
+	// once a batch (Side.Units). A share check counts units.
+	PerUnit bool
 	Watch bool // never fails the run: its findings are reported only
 	Pause bool // its findings ask for a pause instead of a rollback
 }
@@ -101,6 +108,9 @@ type Batch struct {
 type Side struct {
 	N   int64 // proportion, rate: units seen
 	Bad int64 // proportion: bad units; rate: events; agreement: pairs that this version won
+	// Units had a bad outcome in the batch, Firsts of them for the first time in
+	// the run (proportion with PerUnit).
+	Units, Firsts int64
 	// Bins counts values by bin (latency, amount, mean, drift), sorted by bin,
 	// each bin once. BinOf gives the bin of a value.
 	Bins    []BinCount
@@ -140,6 +150,8 @@ type Report struct {
 	Stable    int64          `json:"stableRequests"`
 	At        float64        `json:"at"` // seconds since the run began, newest evidence
 	Metrics   []MetricReport `json:"metrics"`
+	// Placebo is what the placebo beside the run found; nil: there is none.
+	Placebo *PlaceboReport `json:"placebo,omitempty"`
 }
 
 // MetricReport is one metric's part of a report. Intervals are always valid:

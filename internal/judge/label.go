@@ -88,15 +88,28 @@ func (l *labelBets) rate() float64 { return (l.bad + 0.5) / (l.n + 1) }
 
 // bet multiplies every component by its factor for the batch, then learns.
 func (l *labelBets) bet(now float64, n counts) {
+	if l.tolerate > 1 {
+		l.betEvents(now, n)
+		return
+	}
 	l.restart(now)
 	if n.w > 0 && n.w < 1 && n.nc+n.ns > 0 {
 		s := l.rate()
 		for k, a := range l.alts {
-			if l.tolerate > 1 {
-				l.logR[k] += eventFactor(a.rate(s)/s*l.tolerate, l.tolerate, n)
-			} else {
-				l.logR[k] += labelFactor(a.rate(s), s, n)
-			}
+			l.logR[k] += labelFactor(a.rate(s), s, n)
+		}
+	}
+	l.learn(n.es, n.ns)
+	l.settle()
+}
+
+// betEvents bets on bad units only, with what is tolerated.
+func (l *labelBets) betEvents(now float64, n counts) {
+	l.restart(now)
+	if n.w > 0 && n.w < 1 && n.nc+n.ns > 0 {
+		s, null := l.rate(), max(1, l.tolerate)
+		for k, a := range l.alts {
+			l.logR[k] += eventFactor(a.rate(s)/s*null, null, n)
 		}
 	}
 	l.learn(n.es, n.ns)

@@ -82,17 +82,3 @@ func (l *level) load(d *decoder) {
 	l.proven = d.bool()
 	d.floats(l.below[:])
 }
-
-// newGuard is the test that both versions together are no worse than guard
-// times stable's history; nil where there is no guard or no history.
-func newGuard(m Metric, p Policy, h History) *level {
-	if m.Guard <= 0 || h.N == 0 {
-		return nil
-	}
-	k := float64(h.Bad)
-	limit := m.Guard * (k + 3 + 2*math.Sqrt(k)) / float64(h.N) // the history's rate, at its upper end
-	if m.Kind == Proportion && limit >= 0.95 {
-		return nil
-	}
-	return newLevel(limit, m.Kind == Rate, p)
-}

@@ -170,6 +170,12 @@ func (m Metric) validateExtras(bad refuse) error {
 		return bad("intervals are kept for proportions and rates only")
 	case m.Clustered && m.Interval == 0:
 		return bad("its units are said to come in bursts but it has no interval, expected one of 1 s or more")
+	case m.PerUnit && m.Kind != Proportion && m.Kind != ShareCheck:
+		return bad("kind %s is not counted by units (users), expected a proportion or a share check", m.Kind)
+	case m.PerUnit && m.Interval > 0:
+		return bad("it is counted by units (users) and by intervals, expected one of them")
+	case m.Guard != 0 && m.Kind != Proportion && m.Kind != Rate && m.Kind != Latency && m.Kind != Amount:
+		return bad("kind %s has no guard, expected none", m.Kind)
 	case !(m.Guard == 0 || m.Guard > 1) || math.IsInf(m.Guard, 0):
 		return bad("guard is %v, expected more than 1, or 0 for none", m.Guard)
 	}
@@ -206,6 +212,8 @@ func (s *Side) check(who string) error {
 		return fmt.Errorf("judge: %s has %d units, expected 0 to %d", who, s.N, maxCount)
 	case s.Bad < 0 || s.Bad > maxCount:
 		return fmt.Errorf("judge: %s has %d bad units, expected 0 to %d", who, s.Bad, maxCount)
+	case s.Firsts < 0 || s.Firsts > s.Units || s.Units > max(s.N, s.Bad):
+		return fmt.Errorf("judge: %s has %d users with a bad outcome, %d for the first time; expected at most one for each outcome", who, s.Units, s.Firsts)
 	}
 	before := int32(-1)
 	for _, c := range s.Bins {

@@ -12,7 +12,8 @@ type proportion struct {
 type tested struct {
 	proofs
 	clusters
-	guard          *level
+	guard          *guard
+	perUnit        bool
 	clustered      bool  // the bet of intervals counts, not that of units
 	nc, ec, ns, es int64 // totals
 	events         eventShares
@@ -21,7 +22,7 @@ type tested struct {
 
 func newTested(m Metric, p Policy, h History) tested {
 	return tested{
-		proofs: newProofs(m, p), clusters: newClusters(m, p), guard: newGuard(m, p, h),
+		proofs: newProofs(m, p), clusters: newClusters(m, p), guard: guardRate(m, p, h), perUnit: m.PerUnit,
 		clustered: m.Clustered && m.Interval > 0,
 	}
 }
@@ -59,8 +60,18 @@ func (p *proportion) update(b *Batch) {
 	if p.rises(b.Share) {
 		p.labelBets.rampStep()
 	}
-	p.labelBets.bet(b.At, n)
+	if p.perUnit {
+		p.labelBets.betEvents(b.At, firsts(b, n))
+	} else {
+		p.labelBets.bet(b.At, n)
+	}
 	p.take(b, n)
+}
+
+// firsts is a batch with the first bad outcome of each unit only.
+func firsts(b *Batch, n counts) counts {
+	n.ec, n.es = float64(b.Canary.Firsts), float64(b.Stable.Firsts)
+	return n
 }
 
 // rises notes the share and reports whether it went up by a step.
@@ -72,10 +83,14 @@ func (t *tested) rises(share float64) bool {
 
 // take brings everything but the bets of units up to date.
 func (t *tested) take(b *Batch, n counts) {
+	once := n
+	if t.perUnit {
+		once, n.es = firsts(b, n), float64(b.Stable.Units)
+	}
 	t.proofs.bet(n)
 	t.clusters.add(b.At, b.Share, n)
-	t.guard.bet(b.At, n.nc+n.ns, n.ec+n.es)
-	t.events.add(n)
+	t.guard.add(b.At, n.nc+n.ns, once.ec+once.es)
+	t.events.add(once)
 	t.nc += b.Canary.N
 	t.ec += b.Canary.Bad
 	t.ns += b.Stable.N
@@ -130,18 +145,8 @@ func (p *proportion) report(_ Metric, looseness int, r *MetricReport) {
 	}
 	log, _ := p.proof(looseness)
 	r.MoreRequests = moreCanary(p.proofs.bar-log, rate, w)
-	p.warn(r)
+	p.guard.warn(r)
 }
-
-// warn tells what the guard found.
-func (t *tested) warn(r *MetricReport) {
-	if t.guard != nil && t.guard.logM >= guardBar {
-		r.Shared = fmt.Sprintf("%s: both versions are much worse than stable was before the run; the canary may hurt what they share.", r.Name)
-	}
-}
-
-// guardBar is log(1/0.001): the guard asks for a pause, it blames nobody.
-const guardBar = 6.907755278982137
 
 // rateSide is one version's rate with its always-valid interval.
 func rateSide(bad, n int64) SideReport {

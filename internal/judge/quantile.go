@@ -19,6 +19,7 @@ func (g *histogram) report(m Metric, looseness int, r *MetricReport) {
 	if m.Kind == Latency {
 		r.Unit = "s"
 	}
+	g.guard.warn(r)
 	r.Canary = g.side(&g.canary)
 	r.Stable = g.side(&g.stable)
 	if r.Canary.N == 0 || r.Stable.N == 0 {

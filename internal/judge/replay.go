@@ -78,6 +78,10 @@ func (r *replay) line(number int, l EvidenceLine) error {
 	if err := r.begin(); err != nil {
 		return err
 	}
+	if l.Intervals {
+		r.run.CountIntervals(i)
+		return nil
+	}
 	if err := r.run.Update(i, b); err != nil {
 		return err
 	}

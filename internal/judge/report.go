@@ -95,8 +95,8 @@ func worseReason(m MetricReport) string {
 	case Category, Drift:
 		return fmt.Sprintf("%s: the canary's distribution differs from stable's; without a difference one sees so much with a chance of %s at most.", m.Name, odds(m.LogE))
 	case ShareCheck:
-		return fmt.Sprintf("%s: the canary got %s of the requests where %s was asked for; with the right share one sees so much with a chance of %s at most.",
-			m.Name, percent(*m.Canary.Value), percent(*m.Stable.Value), odds(m.LogE))
+		return fmt.Sprintf("%s: the canary got %s of %s %s, %s, where %s was asked for; with the right share one sees so much with a chance of %s at most. The routing or the counting is to be looked at, not the version.",
+			m.Name, grouped(float64(m.Canary.N)), grouped(float64(m.Canary.N+m.Stable.N)), m.Unit, percent(*m.Canary.Value), percent(*m.Stable.Value), odds(m.LogE))
 	}
 	if m.Kind == Proportion && m.Canary.N == 0 {
 		return fmt.Sprintf("%s: none of the requests that were sent to the canary has ended, and %d of stable's have; a good version shows so much with a chance of %s at most.",
@@ -116,6 +116,8 @@ func openReason(m MetricReport) string {
 		return m.Name + ": nothing has been seen of the canary yet."
 	case m.Stable.N == 0:
 		return m.Name + ": nothing has been seen of stable, so there is nothing to compare with."
+	case m.Kind == ShareCheck:
+		return m.Name + ": the canary gets the share that was asked for so far."
 	case m.Margin == "":
 		return m.Name + ": nothing is worse so far."
 	case m.MoreRequests == nil:

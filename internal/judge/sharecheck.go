@@ -43,7 +43,11 @@ func (s *shareCheck) evidence() float64         { return s.logM }
 func (s *shareCheck) proof(int) (float64, bool) { return 0, false }
 func (s *shareCheck) sides() (int64, int64)     { return s.nc, s.ns }
 
-func (s *shareCheck) report(_ Metric, _ int, r *MetricReport) {
+func (s *shareCheck) report(m Metric, _ int, r *MetricReport) {
+	r.Unit = "requests"
+	if m.PerUnit {
+		r.Unit = "users"
+	}
 	r.Canary.N, r.Stable.N = s.nc, s.ns
 	if n := float64(s.nc + s.ns); n > 0 {
 		r.Canary.Value, r.Stable.Value = finite(float64(s.nc)/n), finite(s.expected/n)

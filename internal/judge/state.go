@@ -254,11 +254,7 @@ func (t *tested) save(out []byte) []byte {
 	}
 	out = appendBool(out, t.clustered)
 	out = t.clusters.save(out)
-	out = appendBool(out, t.guard != nil)
-	if t.guard != nil {
-		out = appendBool(appendFloat(out, t.guard.limit), t.guard.poisson)
-		out = t.guard.save(out)
-	}
+	out = t.guard.save(out)
 	out = t.proofs.save(out)
 	return t.events.save(out)
 }
@@ -268,11 +264,7 @@ func (t *tested) load(d *decoder, horizon float64) {
 	t.nc, t.ec, t.ns, t.es = d.count(), d.count(), d.count(), d.count()
 	t.clustered = d.bool() && t.clusters.length > 0
 	t.clusters.load(d)
-	if d.bool() {
-		limit, poisson := d.float(), d.bool()
-		t.guard = newLevel(limit, poisson, Policy{Horizon: horizon, AlphaPromote: math.Exp(-t.proofs.bar)})
-		t.guard.load(d)
-	}
+	t.guard = loadGuard(d, horizon)
 	t.proofs.load(d)
 	t.events.load(d)
 }
@@ -331,7 +323,7 @@ func (g *histogram) save(out []byte) []byte {
 		out = appendFloats(out, g.margins[i].logE[:])
 		out = appendBool(out, g.proven[i])
 	}
-	return g.stable.save(g.canary.save(out))
+	return g.guard.save(g.stable.save(g.canary.save(out)))
 }
 
 func (g *histogram) load(d *decoder) {
@@ -346,6 +338,7 @@ func (g *histogram) load(d *decoder) {
 	}
 	g.canary.load(d)
 	g.stable.load(d)
+	g.guard = loadGuard(d, g.horizon)
 	if g.baseN > 0 {
 		g.build()
 	}
