@@ -223,6 +223,8 @@ func FuzzUpdate(f *testing.F) {
 	})
 }
 
+// FuzzRestore finds more with -fuzzminimizetime 1x: to minimise what is
+// interesting takes a minute each time.
 func FuzzRestore(f *testing.F) {
 	for i, s := range scenarios {
 		run, _ := New(s.policy(), nil)
@@ -237,39 +239,4 @@ func FuzzRestore(f *testing.F) {
 			run.Report(0)
 		}
 	})
-}
-
-func BenchmarkUpdateErrorsOneRequest(b *testing.B) {
-	run, _ := New(errorsOnly(0), []History{{N: 60000, Bad: 600}})
-	batch := Batch{Share: 0.1, Stable: Side{N: 1}}
-	b.ReportAllocs()
-	for i := range b.N {
-		batch.At = float64(i) / 1000
-		_ = run.Update(0, batch)
-	}
-	b.ReportMetric(float64(len(run.Snapshot())), "state-bytes")
-}
-
-func BenchmarkUpdateErrorsBatch(b *testing.B) {
-	run, _ := New(errorsOnly(0), []History{{N: 60000, Bad: 600}})
-	batch := Batch{Canary: Side{N: 10, Bad: 1}, Stable: Side{N: 90, Bad: 1}}
-	b.ReportAllocs()
-	for i := range b.N {
-		batch.At = float64(i) / 10
-		_ = run.Update(0, batch)
-	}
-	b.ReportMetric(float64(len(run.Snapshot())), "state-bytes")
-}
-
-func BenchmarkUpdateLatencyOneRequest(b *testing.B) {
-	r := rand.New(rand.NewPCG(1, 1))
-	run, _ := New(Policy{Alpha: 0.01, AlphaPromote: 0.05, Horizon: 1800, Metrics: []Metric{{Name: "latency", Kind: Latency, Share: 1, Ratio: 1.2, Limit: math.NaN()}}},
-		[]History{{Bins: amounts(r, 60000, Latency, 0.1)}})
-	batch := Batch{Share: 0.1, Stable: Side{Bins: []BinCount{{Bin: 580, Count: 1}}}}
-	b.ReportAllocs()
-	for i := range b.N {
-		batch.At = float64(i) / 1000
-		_ = run.Update(0, batch)
-	}
-	b.ReportMetric(float64(len(run.Snapshot())), "state-bytes")
 }

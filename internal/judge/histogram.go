@@ -22,8 +22,9 @@ type histogram struct {
 	canary, stable tally // totals, for people
 	guard          *guard
 
-	odds, logOdds, norm []float64
-	share               float64 // of norm
+	odds, logOdds []float64
+	norm          []float64 // log of the mean odds of a request, for the share
+	share         float64   // of norm
 	at                  int     // bin of the margin's quantile
 	above               float64 // stable's share above it
 }
@@ -78,8 +79,13 @@ func (g *histogram) build() {
 			averageBuckets(g.kind, g.bounds, &p, &r)
 		}
 		for i, x := range r {
-			g.odds[i*len(shapes)+k] = x
-			g.logOdds[i*len(shapes)+k] = math.Log(x)
+			at := i*len(shapes) + k
+			g.odds[at] = x
+			if i > 0 && x == r[i-1] { // most neighbours were pooled
+				g.logOdds[at] = g.logOdds[at-len(shapes)]
+			} else {
+				g.logOdds[at] = math.Log(x)
+			}
 		}
 	}
 	g.at = g.base.quantileBin(g.quantile)
@@ -156,16 +162,11 @@ func (g *histogram) apply() {
 func (g *histogram) bet(w float64, b *Batch) {
 	table := b.Share > 0
 	if table && g.share != w {
-		for i, r := range g.odds {
-			g.norm[i] = math.Log1p(w * (r - 1))
-		}
-		g.share = w
+		g.normaliseAll(w)
 	}
 	for _, c := range b.Canary.Bins {
 		row := max(0, int(c.Bin)-g.tolerate) * len(shapes)
-		for k := range g.gain {
-			g.gain[k] += float64(c.Count) * g.logOdds[row+k]
-		}
+		addTimes(g.gain, g.logOdds[row:], float64(c.Count))
 		g.normalise(w, table, row, float64(c.Count))
 	}
 	for _, c := range b.Stable.Bins {
@@ -173,15 +174,33 @@ func (g *histogram) bet(w float64, b *Batch) {
 	}
 }
 
+// normaliseAll fills the table of the routing mode.
+func (g *histogram) normaliseAll(w float64) {
+	for i, r := range g.odds {
+		if i >= len(shapes) && r == g.odds[i-len(shapes)] {
+			g.norm[i] = g.norm[i-len(shapes)]
+		} else {
+			g.norm[i] = math.Log1p(w * (r - 1))
+		}
+	}
+	g.share = w
+}
+
 func (g *histogram) normalise(w float64, table bool, row int, n float64) {
 	if table {
-		for k := range g.gain {
-			g.gain[k] -= n * g.norm[row+k]
-		}
+		addTimes(g.gain, g.norm[row:], -n)
 		return
 	}
-	for k := range g.gain {
-		g.gain[k] -= n * math.Log1p(w*(g.odds[row+k]-1))
+	for k, r := range g.odds[row : row+len(g.gain)] {
+		g.gain[k] -= n * math.Log1p(w*(r-1))
+	}
+}
+
+// addTimes adds n times x to sum, for as many as sum has.
+func addTimes(sum, x []float64, n float64) {
+	x = x[:len(sum)]
+	for k := range sum {
+		sum[k] += n * x[k]
 	}
 }
 
@@ -215,14 +234,34 @@ var betters = [5]float64{0.3, 0.5, 0.7, 0.85, 0.93}
 
 // quantileProof bets against "the canary's values lie above (1+margin) t at
 // least as often as stable's above t".
-type quantileProof struct{ logE [len(betters)]float64 }
+type quantileProof struct {
+	logE [len(betters)]float64
+	// the log factors of one value, for the share and rate last seen: the
+	// canary's above and below, stable's above and below
+	w, above float64
+	each     [len(betters)][4]float64
+}
 
 func (p *quantileProof) bet(above float64, n counts) {
-	for k, a := range betters {
-		p.logE[k] += labelFactor(a*above, above, n)
+	if n.w != p.w || above != p.above {
+		p.set(above, n.w)
+	}
+	for k := range p.logE {
+		f := &p.each[k]
+		p.logE[k] += n.ec*f[0] + (n.nc-n.ec)*f[1] + n.es*f[2] + (n.ns-n.es)*f[3]
 	}
 }
 
-func (p *quantileProof) log() float64 {
-	return logSumExp(p.logE[:]) - math.Log(float64(len(betters)))
+func (p *quantileProof) set(above, w float64) {
+	p.w, p.above = w, above
+	for k, a := range betters {
+		p.each[k] = [4]float64{
+			labelFactor(a*above, above, counts{w: w, nc: 1, ec: 1}), labelFactor(a*above, above, counts{w: w, nc: 1}),
+			labelFactor(a*above, above, counts{w: w, ns: 1, es: 1}), labelFactor(a*above, above, counts{w: w, ns: 1}),
+		}
+	}
 }
+
+func (p *quantileProof) log() float64 { return logSumExp(p.logE[:]) - logBetters }
+
+var logBetters = math.Log(float64(len(betters)))

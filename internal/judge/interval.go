@@ -46,8 +46,12 @@ func (e *eventShares) add(n counts) {
 	}
 	p.n += events
 	p.canary += n.ec
-	p.sumW += events * n.w
 	p.least, p.most = min(p.least, n.w), max(p.most, n.w)
+	if p.least == p.most {
+		p.sumW = p.n * n.w
+	} else {
+		p.sumW += events * n.w
+	}
 }
 
 // norms bounds sum of log(1 + w(rho-1)) over the events from below (chord) and

@@ -218,12 +218,9 @@ func (e *eventShares) save(out []byte) []byte {
 		out = append(out, byte(i))
 		out = appendCount(out, int64(p.n))
 		out = appendCount(out, int64(p.canary))
-		out = appendFloat(out, p.sumW)
-		same := p.least == p.most
-		out = appendBool(out, same)
-		out = appendFloat(out, p.least)
-		if !same {
-			out = appendFloat(out, p.most)
+		out = appendShare(appendShare(out, p.least), p.most)
+		if p.least != p.most { // otherwise their sum is known
+			out = appendFloat(out, p.sumW)
 		}
 	}
 	return out
@@ -237,18 +234,17 @@ func (e *eventShares) load(d *decoder) {
 			return
 		}
 		p := &e.pools[i]
-		p.n, p.canary, p.sumW = float64(d.count()), float64(d.count()), d.float()
-		same := d.bool()
-		p.least = d.float()
-		p.most = p.least
-		if !same {
-			p.most = d.float()
+		p.n, p.canary = float64(d.count()), float64(d.count())
+		p.least, p.most = d.share(), d.share()
+		p.sumW = p.n * p.least
+		if p.least != p.most {
+			p.sumW = d.float()
 		}
 	}
 }
 
 func (t *tested) save(out []byte) []byte {
-	out = appendFloat(out, t.share)
+	out = appendShare(out, t.share)
 	for _, n := range [4]int64{t.nc, t.ec, t.ns, t.es} {
 		out = appendCount(out, n)
 	}
@@ -260,7 +256,7 @@ func (t *tested) save(out []byte) []byte {
 }
 
 func (t *tested) load(d *decoder, horizon float64) {
-	t.share = d.float()
+	t.share = d.share()
 	t.nc, t.ec, t.ns, t.es = d.count(), d.count(), d.count(), d.count()
 	t.clustered = d.bool() && t.clusters.length > 0
 	t.clusters.load(d)
@@ -279,6 +275,26 @@ func (p *proportion) load(d *decoder) {
 	p.labelBets.bets.load(d)
 	p.bad, p.n = d.float(), d.float()
 	p.tested.load(d, p.labelBets.horizon)
+}
+
+// shareParts is the resolution of weights: most shares are whole numbers of
+// this many parts.
+const shareParts = 1e4
+
+// appendShare writes a share as its parts, counted from 1, or as 0 and the
+// number itself.
+func appendShare(b []byte, w float64) []byte {
+	if k := math.Round(w * shareParts); k/shareParts == w {
+		return appendCount(b, int64(k)+1)
+	}
+	return appendFloat(appendCount(b, 0), w)
+}
+
+func (d *decoder) share() float64 {
+	if k := d.count(); k > 0 {
+		return float64(k-1) / shareParts
+	}
+	return d.float()
 }
 
 // save writes the bins that are not empty as pairs of gap and count.
