@@ -72,8 +72,29 @@ func (c *classes) bet(now, w float64, canary, stable []int64) {
 func (c *classes) evidence() float64         { return c.logM }
 func (c *classes) proof(int) (float64, bool) { return 0, false }
 func (c *classes) sides() (canary, s int64)  { return int64(c.nc), int64(c.ns - c.history) }
+
+// report shows the class whose share differs most, with intervals that hold for
+// all classes at once. Stable's history counts as stable's.
 func (c *classes) report(_ Metric, _ int, r *MetricReport) {
 	r.Canary.N, r.Stable.N = c.sides()
+	if c.nc == 0 || c.ns == 0 {
+		return
+	}
+	most, diff := 0, -1.0
+	for y := range c.known {
+		if d := math.Abs(c.canary[y]/c.nc - c.stable[y]/c.ns); d > diff {
+			most, diff = y, d
+		}
+	}
+	alpha := IntervalAlpha / float64(c.known)
+	side := func(s *SideReport, k, n float64) {
+		low, high := rateInterval(int64(k), int64(n), alpha)
+		s.Bad, s.Value, s.Low, s.High = int64(k), finite(k/n), finite(low), finite(high)
+	}
+	side(&r.Canary, c.canary[most], c.nc)
+	side(&r.Stable, c.stable[most], c.ns)
+	r.Class = &most
+	r.Diff = differenceOf(int64(c.canary[most]), int64(c.nc), int64(c.stable[most]), int64(c.ns), alpha)
 }
 
 func (c *classes) save(out []byte) []byte {

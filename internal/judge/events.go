@@ -71,6 +71,7 @@ func (e *events) report(_ Metric, looseness int, r *MetricReport) {
 	if e.nc == 0 || e.ns == 0 {
 		return
 	}
+	r.Diff = e.difference()
 	if p := &e.proofs.each[looseness]; p.rho > 0 {
 		w := e.canaryShare()
 		log, _ := e.proof(looseness)
@@ -78,6 +79,14 @@ func (e *events) report(_ Metric, looseness int, r *MetricReport) {
 		r.MoreRequests = moreCanary(e.proofs.bar-log, rate, w)
 	}
 	e.guard.warn(r)
+}
+
+// difference is that of the two rates, each at half the alpha.
+func (e *events) difference() *Interval {
+	nc, ns := float64(e.nc), float64(e.ns)
+	lc, hc := poissonInterval(float64(e.ec), nc, IntervalAlpha/2)
+	ls, hs := poissonInterval(float64(e.es), ns, IntervalAlpha/2)
+	return &Interval{Value: finite(float64(e.ec)/nc - float64(e.es)/ns), Low: finite(lc - hs), High: finite(hc - ls)}
 }
 
 // eventSide is one version's events a unit with their always-valid interval.

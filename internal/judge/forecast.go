@@ -34,3 +34,39 @@ func moreCanary(missing, rate, w float64) *float64 {
 	}
 	return finite(n)
 }
+
+// sharer is a test that knows the canary's share.
+type sharer interface{ canaryShare() float64 }
+
+// shareOr is the share of the routing mode, or that of the units seen.
+func shareOr(share float64, p process) float64 {
+	c, s := p.sides()
+	if share > 0 || c+s == 0 {
+		return share
+	}
+	return float64(c) / float64(c+s)
+}
+
+// seconds is how long more units of the canary take at the pace until now.
+func seconds(p process, more *float64, at float64) *float64 {
+	if more == nil || !(at > 0) {
+		return nil
+	}
+	c, s := p.sides()
+	pace := float64(c) / at
+	if k, ok := compared(p).(sharer); ok {
+		pace = k.canaryShare() * float64(c+s) / at
+	}
+	if !(pace > 0) {
+		return nil
+	}
+	return finite(*more / pace)
+}
+
+// compared is the comparison within a metric that has a limit.
+func compared(p process) process {
+	if l, ok := p.(*limited); ok {
+		return l.process
+	}
+	return p
+}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 )
 
 // gauge is the test of a level sampled in time. Samples of one process are not
@@ -17,10 +18,9 @@ type gauge struct {
 	proofs []gaugeProof
 	bar    float64
 
-	nc, ns     int64
-	sumC, sumS float64
-	lastC      float64
-	lastS      float64
+	canary, stable trail
+	diff           trail // canary - stable
+	ratio          ratios
 }
 
 // distance is how far the canary is beyond its margin, over time.
@@ -98,10 +98,13 @@ func autocorrelation(xs []float64) float64 {
 	return max(0, min(0.99, num/den))
 }
 
+// maxGauge bounds samples, so that sums stay finite.
+const maxGauge = 1e100
+
 func (g *gauge) check(b *Batch) error {
 	for _, v := range [2]float64{b.Canary.Value, b.Stable.Value} {
-		if math.IsInf(v, 0) {
-			return fmt.Errorf("judge: the gauge is %v, expected a number, or NaN when it is not known", v)
+		if math.Abs(v) > maxGauge {
+			return fmt.Errorf("judge: the gauge is %v, expected a number of at most %v, or NaN when it is not known", v, maxGauge)
 		}
 		if v < 0 && g.fail.m.Ratio > 0 {
 			return errors.New("judge: the gauge is below 0, where a ratio means nothing; expected a difference margin for such a gauge")
@@ -138,14 +141,10 @@ func (d *distance) step(phi, canary, stable float64) (worse, better float64) {
 
 func (g *gauge) update(b *Batch) {
 	c, s := b.Canary.Value, b.Stable.Value
-	if !math.IsNaN(c) {
-		g.nc++
-		g.sumC, g.lastC = g.sumC+c, c
-	}
-	if !math.IsNaN(s) {
-		g.ns++
-		g.sumS, g.lastS = g.sumS+s, s
-	}
+	g.ratio.add(g.phi, c, s, &g.canary, &g.stable)
+	g.canary.add(g.phi, c)
+	g.stable.add(g.phi, s)
+	g.diff.add(g.phi, c-s)
 	if math.IsNaN(c) || math.IsNaN(s) {
 		g.fail.known = false
 		for i := range g.proofs {
@@ -173,28 +172,27 @@ func (g *gauge) proof(looseness int) (float64, bool) {
 	return g.proofs[looseness].log(), g.proofs[looseness].proven
 }
 
-func (g *gauge) sides() (int64, int64) { return g.nc, g.ns }
+func (g *gauge) sides() (int64, int64) { return g.canary.n, g.stable.n }
 
-func (g *gauge) report(_ Metric, looseness int, r *MetricReport) {
-	side := func(n int64, sum, last float64) SideReport {
-		if n == 0 {
-			return SideReport{}
-		}
-		return SideReport{N: n, Value: finite(last), Mean: finite(sum / float64(n))}
+func (g *gauge) report(m Metric, looseness int, r *MetricReport) {
+	r.Canary, r.Stable = g.canary.side(), g.stable.side()
+	if g.canary.n == 0 || g.stable.n == 0 {
+		return
 	}
-	r.Canary, r.Stable = side(g.nc, g.sumC, g.lastC), side(g.ns, g.sumS, g.lastS)
-	if g.nc > 0 && g.ns > 0 {
-		c, s := g.sumC/float64(g.nc), g.sumS/float64(g.ns)
-		r.Ratio, r.Diff = &Interval{Value: finite(c / s)}, &Interval{Value: finite(c - s)}
+	if m.Ratio > 0 { // of levels above 0; elsewhere a ratio means nothing
+		r.Ratio = g.ratio.interval(*r.Canary.Value / *r.Stable.Value, IntervalAlpha)
 	}
-	_ = looseness
+	low, high := g.diff.interval(IntervalAlpha)
+	r.Diff = &Interval{Value: finite(*r.Canary.Value - *r.Stable.Value), Low: finite(low), High: finite(high)}
+	p := &g.proofs[looseness]
+	r.MoreRequests = moreCanary(g.bar-p.log(), slices.Max(p.logE[:])/float64(g.canary.n), 1)
 }
 
 func (g *gauge) save(out []byte) []byte {
 	out = g.coins.save(out)
-	out = appendFloats(out, []float64{g.phi, g.sumC, g.sumS, g.lastC, g.lastS, g.fail.last})
+	out = appendFloats(out, []float64{g.phi, g.fail.last})
 	out = appendBool(out, g.fail.known)
-	out = appendCount(appendCount(out, g.nc), g.ns)
+	out = g.ratio.counts.save(g.diff.save(g.stable.save(g.canary.save(out))))
 	for i := range g.proofs {
 		p := &g.proofs[i]
 		out = appendFloat(appendFloats(out, p.logE[:]), p.last)
@@ -205,9 +203,12 @@ func (g *gauge) save(out []byte) []byte {
 
 func (g *gauge) load(d *decoder) {
 	g.coins.load(d)
-	g.phi, g.sumC, g.sumS, g.lastC, g.lastS, g.fail.last = d.float(), d.float(), d.float(), d.float(), d.float(), d.float()
+	g.phi, g.fail.last = d.float(), d.float()
 	g.fail.known = d.bool()
-	g.nc, g.ns = d.count(), d.count()
+	g.canary.load(d)
+	g.stable.load(d)
+	g.diff.load(d)
+	g.ratio.counts.load(d)
 	for i := range g.proofs {
 		p := &g.proofs[i]
 		d.floats(p.logE[:])

@@ -152,6 +152,10 @@ type Report struct {
 	Metrics   []MetricReport `json:"metrics"`
 	// Placebo is what the placebo beside the run found; nil: there is none.
 	Placebo *PlaceboReport `json:"placebo,omitempty"`
+	// MoreRequests and MoreSeconds are what the required metric that needs longest
+	// still needs to its proof; nil: cannot be said, or nothing is needed.
+	MoreRequests *float64 `json:"moreRequests,omitempty"`
+	MoreSeconds  *float64 `json:"moreSeconds,omitempty"`
 }
 
 // MetricReport is one metric's part of a report. Intervals are always valid:
@@ -178,11 +182,19 @@ type MetricReport struct {
 	// Shared is set when both versions are much worse than before the run.
 	Shared       string   `json:"shared,omitempty"`
 	Margin       string   `json:"margin,omitempty"`       // in words: "at most 1.5 times"
-	MoreRequests *float64 `json:"moreRequests,omitempty"` // canary requests still expected to the proof
+	MoreRequests *float64 `json:"moreRequests,omitempty"` // canary requests (samples, pairs) still expected to the proof
+	MoreSeconds  *float64 `json:"moreSeconds,omitempty"`  // what they take at the pace so far
+	// Quantiles sets the quantiles of latencies and amounts side by side.
+	Quantiles []QuantileReport `json:"quantiles,omitempty"`
+	// Cut is the value above which all count as the cut in the figures of a mean.
+	Cut *float64 `json:"cut,omitempty"`
+	// Class is the one whose share is Value, for categories: of all the classes
+	// the one whose share differs most. Drift has 16, by stable's quantiles.
+	Class *int `json:"class,omitempty"`
 }
 
 // SideReport is what one version did. Value is the rate, the quantile of the
-// margin or the mean, by kind.
+// margin, the mean or the level, by kind, between Low and High.
 type SideReport struct {
 	N         int64      `json:"n"`
 	Bad       int64      `json:"bad,omitempty"`
@@ -195,8 +207,20 @@ type SideReport struct {
 
 // Quantile is one point of a distribution.
 type Quantile struct {
-	Q     float64 `json:"q"`
-	Value float64 `json:"value"`
+	Q     float64  `json:"q"`
+	Value float64  `json:"value"`
+	Low   *float64 `json:"low,omitempty"`
+	High  *float64 `json:"high,omitempty"`
+}
+
+// QuantileReport compares one quantile of both versions. LogE is the evidence
+// that they differ (two-arm process of Howard and Ramdas 2022), for information:
+// it decides nothing.
+type QuantileReport struct {
+	Q     float64   `json:"q"`
+	Ratio *Interval `json:"ratio,omitempty"`
+	Diff  *Interval `json:"difference,omitempty"`
+	LogE  float64   `json:"logE"`
 }
 
 // Interval is an estimate with an always-valid interval; an open end is nil.

@@ -1,6 +1,9 @@
 package judge
 
-import "math"
+import (
+	"math"
+	"slices"
+)
 
 // limited adds an absolute limit to a metric: its evidence is the average of
 // the comparison's and the limit's, or the limit's alone where nothing is
@@ -115,8 +118,17 @@ func (l *limited) report(m Metric, looseness int, r *MetricReport) {
 	l.process.report(m, looseness, r)
 	r.Limit = finite(m.Limit)
 	if !m.hasMargin() {
-		r.Margin, r.MoreRequests = limitWords(m), nil
+		r.Margin, r.MoreRequests = limitWords(m), l.moreToLimit(r.Canary.N)
 	}
+}
+
+// moreToLimit forecasts the proof that the limit is kept from how it grew.
+func (l *limited) moreToLimit(n int64) *float64 {
+	if l.gauge != nil {
+		p := &l.gauge.proofs[0]
+		return moreCanary(l.gauge.bar-p.log(), slices.Max(p.logE[:])/float64(n), 1)
+	}
+	return moreCanary(l.level.bar-l.level.proofLog(), slices.Max(l.level.below[:])/float64(n), 1)
 }
 
 func limitWords(m Metric) string {

@@ -1,6 +1,9 @@
 package judge
 
-import "math"
+import (
+	"math"
+	"slices"
+)
 
 // mean is the test that the canary's mean of a positive amount, cut at stable's
 // p99.9, is no higher: a bet on every value by how far it is from stable's mean.
@@ -16,6 +19,11 @@ type mean struct {
 	bar            float64
 	canary, stable tally
 	share          float64
+
+	// The intervals are about the mean cut at top, which stays; before are the
+	// values of stable that it was chosen by.
+	top    float64
+	before tally
 }
 
 // meanStakes are parts of the largest possible stake.
@@ -52,6 +60,9 @@ func (g *mean) build() {
 		}
 	}
 	g.mid = sum / float64(g.baseN)
+	if g.top == 0 {
+		g.top, g.before = g.cut, g.stable
+	}
 }
 
 func (g *mean) check(*Batch) error { return nil }
@@ -125,24 +136,60 @@ func (g *mean) proof(looseness int) (float64, bool) {
 
 func (g *mean) sides() (int64, int64) { return g.canary.total(), g.stable.total() }
 
-func (g *mean) report(m Metric, _ int, r *MetricReport) {
-	h := histogram{kind: g.kind, quantile: 0.5}
-	r.Canary, r.Stable = h.side(&g.canary), h.side(&g.stable)
-	for _, s := range [2]*SideReport{&r.Canary, &r.Stable} {
-		s.Value, s.Low, s.High = s.Mean, nil, nil
+func (g *mean) report(_ Metric, looseness int, r *MetricReport) {
+	r.Canary, r.Stable = g.side(&g.canary), g.side(&g.stable)
+	if r.Canary.N == 0 || r.Stable.N == 0 || g.top == 0 {
+		return
 	}
-	if r.Canary.N > 0 && r.Stable.N > 0 {
-		r.Ratio = &Interval{Value: finite(*r.Canary.Mean / *r.Stable.Mean)}
-		r.Diff = &Interval{Value: finite(*r.Canary.Mean - *r.Stable.Mean)}
+	r.Cut = finite(g.top)
+	var none tally
+	lc, hc := boundedMean(g.kind, &g.canary, &none, g.top, IntervalAlpha/2)
+	ls, hs := boundedMean(g.kind, &g.stable, &g.before, g.top, IntervalAlpha/2)
+	for _, s := range []struct {
+		side      *SideReport
+		low, high float64
+	}{{&r.Canary, lc, hc}, {&r.Stable, ls, hs}} {
+		s.side.Low, s.side.High = finite(s.low), finite(s.high)
+	}
+	c, s := *r.Canary.Value, *r.Stable.Value
+	r.Ratio = &Interval{Value: finite(c / s), Low: finite(lc / hs), High: finite(hc / ls)}
+	r.Diff = &Interval{Value: finite(c - s), Low: finite(lc - hs), High: finite(hc - ls)}
+	if len(g.margins) > 0 {
+		n := float64(r.Canary.N + r.Stable.N)
+		r.MoreRequests = moreCanary(g.bar-g.log(looseness), slices.Max(g.proofs[looseness][:])/n, g.canaryShare())
 	}
 }
+
+// side is one version's mean, cut at top where that is known.
+func (g *mean) side(t *tally) SideReport {
+	s := SideReport{N: t.total()}
+	if s.N == 0 {
+		return s
+	}
+	s.Mean = finite(t.mean(g.kind))
+	s.Value = s.Mean
+	if g.top > 0 {
+		sum := 0.0
+		for i, n := range t {
+			if n > 0 {
+				sum += float64(n) * min(g.top, BinValue(g.kind, int32(i)))
+			}
+		}
+		s.Value = finite(sum / float64(s.N))
+	}
+	return s
+}
+
+// canaryShare is the share to forecast with.
+func (g *mean) canaryShare() float64 { return shareOr(g.share, g) }
 
 func (g *mean) save(out []byte) []byte {
 	out = g.learned.save(g.bets.save(out))
 	for i := range g.margins {
 		out = appendBool(appendFloats(out, g.proofs[i][:]), g.proven[i])
 	}
-	return appendFloat(g.stable.save(g.canary.save(out)), g.share)
+	out = appendFloats(g.stable.save(g.canary.save(out)), []float64{g.share, g.top})
+	return g.before.save(out)
 }
 
 func (g *mean) load(d *decoder) {
@@ -154,7 +201,8 @@ func (g *mean) load(d *decoder) {
 	}
 	g.canary.load(d)
 	g.stable.load(d)
-	g.share = d.float()
+	g.share, g.top = d.float(), d.float()
+	g.before.load(d)
 	if g.baseN > 0 {
 		g.build()
 	}

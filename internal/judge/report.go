@@ -25,6 +25,9 @@ func (r *Run) Report(step int) Report {
 			out.Pause = mr.Shared
 		}
 	}
+	if slow := slowest(out.Metrics); slow != nil && !r.failed {
+		out.MoreRequests, out.MoreSeconds = slow.MoreRequests, slow.MoreSeconds
+	}
 	switch {
 	case r.failed:
 		r.explainFail(&out)
@@ -52,12 +55,13 @@ func (r *Run) metricReport(i, step int) MetricReport {
 	out.ProofThreshold = math.Log(1 / r.policy.AlphaPromote)
 	out.Margin = marginWords(m, r.policy.Looseness[step])
 	p.report(m, step, &out)
+	out.MoreSeconds = seconds(p, out.MoreRequests, r.last[i])
 	switch {
 	case r.blamed[i] || out.LogE >= out.Threshold:
-		out.Verdict, out.MoreRequests = Fail, nil
+		out.Verdict, out.MoreRequests, out.MoreSeconds = Fail, nil, nil
 		out.Reason = worseReason(out)
 	case proven:
-		out.Verdict, out.MoreRequests = Pass, nil
+		out.Verdict, out.MoreRequests, out.MoreSeconds = Pass, nil, nil
 		out.Reason = fmt.Sprintf("%s: proven to be %s.", m.Name, out.Margin)
 	default:
 		out.Reason = openReason(out)
@@ -76,18 +80,6 @@ func (r *Run) allProven(ms []MetricReport) bool {
 		}
 	}
 	return any
-}
-
-func (r *Run) explainFail(out *Report) {
-	out.Verdict, out.LogE = Fail, max(clip(r.failLog), out.LogE)
-	for i, m := range r.policy.Metrics {
-		if r.blamed[i] {
-			out.Blame = append(out.Blame, m.Name)
-			if out.Reason == "" {
-				out.Reason = out.Metrics[i].Reason
-			}
-		}
-	}
 }
 
 func worseReason(m MetricReport) string {
@@ -123,7 +115,7 @@ func openReason(m MetricReport) string {
 	case m.MoreRequests == nil:
 		return fmt.Sprintf("%s: nothing is worse so far; when it can be proven to be %s cannot be said yet.", m.Name, m.Margin)
 	}
-	return fmt.Sprintf("%s: nothing is worse so far; about %s more requests are needed to prove it %s.", m.Name, about(*m.MoreRequests), m.Margin)
+	return fmt.Sprintf("%s: nothing is worse so far; %s are needed to prove it %s.", m.Name, expected(&m), m.Margin)
 }
 
 func passReason(ms []MetricReport) string {
@@ -136,6 +128,33 @@ func passReason(ms []MetricReport) string {
 	return "Proven for every required metric: " + strings.Join(parts, ", ") + "."
 }
 
+// slowest is the required metric whose proof is expected last; nil: none is
+// missing. One that cannot be said is last.
+func slowest(ms []MetricReport) *MetricReport {
+	var slow *MetricReport
+	for i := range ms {
+		m := &ms[i]
+		if !m.Required || m.Verdict != Inconclusive {
+			continue
+		}
+		if slow == nil || slow.MoreRequests != nil && slow.before(m) {
+			slow = m
+		}
+	}
+	return slow
+}
+
+// before reports whether m, whose proof can be foretold, is proven before other.
+func (m *MetricReport) before(other *MetricReport) bool {
+	switch {
+	case other.MoreRequests == nil:
+		return true
+	case m.MoreSeconds != nil && other.MoreSeconds != nil:
+		return *m.MoreSeconds < *other.MoreSeconds
+	}
+	return *m.MoreRequests < *other.MoreRequests
+}
+
 // waitReason says what is missing: the required metric that needs longest.
 func waitReason(out Report) string {
 	if out.Canary == 0 {
@@ -144,25 +163,34 @@ func waitReason(out Report) string {
 	if out.Stable == 0 {
 		return "No data to compare with: no request has reached stable."
 	}
-	var slowest *MetricReport
 	for i := range out.Metrics {
 		m := &out.Metrics[i]
-		if !m.Required || m.Verdict != Inconclusive {
-			continue
-		}
-		if m.Canary.N == 0 || m.Stable.N == 0 {
+		if m.Required && m.Verdict == Inconclusive && (m.Canary.N == 0 || m.Stable.N == 0) {
 			return "No data yet for " + m.Name + "; nothing else is worse so far."
 		}
-		if slowest == nil || m.MoreRequests == nil || slowest.MoreRequests != nil && *m.MoreRequests > *slowest.MoreRequests {
-			slowest = m
-		}
 	}
+	slow := slowest(out.Metrics)
 	switch {
-	case slowest == nil:
+	case slow == nil:
 		return "Nothing is worse so far; no metric's proof is required."
-	case slowest.MoreRequests == nil:
-		return fmt.Sprintf("Nothing is worse so far; when %s will be proven %s cannot be said yet.", slowest.Name, slowest.Margin)
+	case slow.MoreRequests == nil:
+		return fmt.Sprintf("Nothing is worse so far; when %s will be proven %s cannot be said yet.", slow.Name, slow.Margin)
 	}
-	return fmt.Sprintf("Nothing is worse so far; about %s more requests are needed to prove %s %s.",
-		about(*slowest.MoreRequests), slowest.Name, slowest.Margin)
+	return fmt.Sprintf("Nothing is worse so far; %s are needed to prove %s %s.", expected(slow), slow.Name, slow.Margin)
+}
+
+// expected writes what a proof still needs: "about 3 100 more requests (2 min)".
+func expected(m *MetricReport) string {
+	what := "requests"
+	switch m.Kind {
+	case Gauge:
+		what = "samples"
+	case Agreement:
+		what = "pairs"
+	}
+	out := fmt.Sprintf("about %s more %s", about(*m.MoreRequests), what)
+	if m.MoreSeconds != nil {
+		out += " (" + span(*m.MoreSeconds) + ")"
+	}
+	return out
 }

@@ -166,24 +166,12 @@ func (r *Run) Update(metric int, b Batch) error {
 // fails the run, for good, when it crosses 1/alpha.
 func (r *Run) decide(now float64) {
 	r.logM = r.combine()
-	if r.failed || r.logM < r.bar() {
-		return
-	}
-	r.failed, r.failAt, r.failLog = true, now, r.logM
-	most, found := -1, false
-	for i, m := range r.policy.Metrics {
-		if !m.decides() {
-			continue
-		}
-		e := r.metrics[i].evidence() + r.shares[i]
-		r.blamed[i] = e >= r.bar()
-		found = found || r.blamed[i]
-		if most < 0 || e > r.metrics[most].evidence()+r.shares[most] {
-			most = i
-		}
-	}
-	if !found && most >= 0 {
-		r.blamed[most] = true
+	switch {
+	case !r.failed && r.logM >= r.bar():
+		r.failed, r.failAt, r.failLog = true, now, r.logM
+		r.blame()
+	case r.failed && now == r.failAt: // the other metrics of the same look
+		r.blame()
 	}
 }
 

@@ -9,6 +9,7 @@ type shareCheck struct {
 	bets
 	nc, ns   int64
 	expected float64 // sum of shares over units, for people
+	seen     eventShares
 }
 
 var (
@@ -35,6 +36,7 @@ func (s *shareCheck) update(b *Batch) {
 		s.nc += b.Canary.N
 		s.ns += b.Stable.N
 		s.expected += w * n
+		s.seen.add(counts{w: w, ec: c, es: n - c})
 	}
 	s.settle()
 }
@@ -51,15 +53,18 @@ func (s *shareCheck) report(m Metric, _ int, r *MetricReport) {
 	r.Canary.N, r.Stable.N = s.nc, s.ns
 	if n := float64(s.nc + s.ns); n > 0 {
 		r.Canary.Value, r.Stable.Value = finite(float64(s.nc)/n), finite(s.expected/n)
+		r.Ratio = s.seen.interval(IntervalAlpha) // of the odds to be sent to the canary
 	}
 }
 
 func (s *shareCheck) save(out []byte) []byte {
 	out = s.bets.save(out)
-	return appendFloat(appendCount(appendCount(out, s.nc), s.ns), s.expected)
+	out = appendFloat(appendCount(appendCount(out, s.nc), s.ns), s.expected)
+	return s.seen.save(out)
 }
 
 func (s *shareCheck) load(d *decoder) {
 	s.bets.load(d)
 	s.nc, s.ns, s.expected = d.count(), d.count(), d.float()
+	s.seen.load(d)
 }

@@ -32,6 +32,19 @@ func about(x float64) string {
 // short writes a number with three significant digits.
 func short(x float64) string { return strconv.FormatFloat(x, 'g', 3, 64) }
 
+// span writes a forecast of seconds: "40 s", "3 min", "2 h".
+func span(s float64) string {
+	switch {
+	case s < 90:
+		return grouped(max(1, math.Ceil(s))) + " s"
+	case s < 90*60:
+		return grouped(math.Ceil(s/60)) + " min"
+	case s < 48*3600:
+		return grouped(math.Ceil(s/3600)) + " h"
+	}
+	return grouped(math.Ceil(s/86400)) + " days"
+}
+
 func percent(x float64) string {
 	return strconv.FormatFloat(math.Round(x*100*1000)/1000, 'g', 3, 64) + " %"
 }
