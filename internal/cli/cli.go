@@ -119,6 +119,7 @@ func commands() []entry {
 		{"try", newLoad},
 		{"try", newJudge},
 		{"", newSample},
+		{"", newSampleLLM},
 		{"", newVersion},
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,20 +23,33 @@ func newDemo(sh *shell) *cobra.Command {
 	var o demo.Options
 	var keep, plainLines, verbose bool
 	cmd := &cobra.Command{
-		Use:   "demo",
+		Use:   "demo [hello|llm]",
 		Short: "See a bad version taken off and a good one promoted, in a minute",
 		Long: `Starts the daemon in this process, a sample service as real processes, and
 users at a constant rate. v1 makes 1 % errors; v2 makes 5 % and is rolled back; v3
 makes 1 % again and is promoted. Then it reports what users saw.
 
+The demo llm releases a small language model behind the OpenAI API: v2 is slow to
+its first token and breaks the JSON that users ask for.
+
 Nothing is staged but luck: which of the sample's requests fail is drawn from a
 fixed seed, so that two demos meet the same luck. Exit code 0 only if both
 versions ended as they should.`,
 		Example: `  haldane demo
+  haldane demo llm         # the same story of a language model
   haldane demo --keep      # stay afterwards, for a look at the web page
   haldane demo --plain     # lines, even on a terminal`,
-		Args: noNames,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 1 || len(args) == 1 && !slices.Contains(demo.Scenarios(), args[0]) {
+				return usageError(fmt.Errorf("there is no demo %q; known are %s", strings.Join(args, " "), strings.Join(demo.Scenarios(), ", ")))
+			}
+			return nil
+		},
+		ValidArgs: demo.Scenarios(),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 1 {
+				o.Scenario = args[0]
+			}
 			var err error
 			if o.Program, err = os.Executable(); err != nil {
 				return fmt.Errorf("find this program's own file, which is the sample service too: %w", err)
@@ -52,7 +66,7 @@ versions ended as they should.`,
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.Listen, "listen", "127.0.0.1:0", "address of the API and the web page (port 0: a free one)")
-	f.Float64Var(&o.Rate, "rate", demo.DefaultRate, "requests a second")
+	f.Float64Var(&o.Rate, "rate", 0, "requests a second (0: 400, or 60 to the model)")
 	f.BoolVar(&keep, "keep", false, "stay until Ctrl-C when the story is over")
 	f.BoolVar(&plainLines, "plain", false, "lines, even on a terminal")
 	f.BoolVar(&verbose, "log", false, "show the daemon's log, too")

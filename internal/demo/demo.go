@@ -3,7 +3,8 @@
 // that is rolled back and a good one that is promoted. Nothing in it is staged
 // but the sample's luck (sample.go says how): what decides is the daemon's judge.
 //
-// Read this file first, then report.go (what is told at the end) and sample.go.
+// Read this file first, then scenario.go (what is released), report.go (what is
+// told at the end) and sample.go.
 package demo
 
 import (
@@ -25,10 +26,11 @@ import (
 
 // Options of the demo.
 type Options struct {
-	Program string  // this binary, which is the sample service too (sample-app)
-	Listen  string  // of the API and the pages. Default 127.0.0.1:0
-	Rate    float64 // requests a second. Default DefaultRate
-	Log     *slog.Logger
+	Scenario string  // one of Scenarios. Default: the first
+	Program  string  // this binary, which is the sample services too (sample-app, sample-llm)
+	Listen   string  // of the API and the pages. Default 127.0.0.1:0
+	Rate     float64 // requests a second. Default: the scenario's
+	Log      *slog.Logger
 	// Say tells what happens next, in one sentence.
 	Say func(string)
 	// Stage is called once, when there is something to watch.
@@ -52,9 +54,6 @@ type Moment struct {
 	Users load.Report
 }
 
-// DefaultRate of requests a second.
-const DefaultRate = 400
-
 const (
 	startDeadline = 20 * time.Second
 	actDeadline   = 90 * time.Second
@@ -64,7 +63,8 @@ const (
 
 // story is one telling.
 type story struct {
-	opt    Options
+	opt Options
+	scenario
 	c      *client.Client
 	page   string
 	target string // host:port of the release
@@ -83,11 +83,15 @@ type sight struct{ first, last time.Time }
 // Run tells the story. The report is complete when the error is nil; whether
 // both versions ended as they should is Report.OK.
 func Run(ctx context.Context, opt Options) (rep Report, err error) {
+	of, err := scenarioOf(opt.Scenario)
+	if err != nil {
+		return Report{}, err
+	}
 	if opt.Listen == "" {
 		opt.Listen = "127.0.0.1:0"
 	}
 	if opt.Rate == 0 {
-		opt.Rate = DefaultRate
+		opt.Rate = of.rate
 	}
 	if opt.Log == nil {
 		opt.Log = slog.New(slog.DiscardHandler)
@@ -101,7 +105,7 @@ func Run(ctx context.Context, opt Options) (rep Report, err error) {
 			err = fmt.Errorf("remove the demo's data: %w", removeErr)
 		}
 	}()
-	s := &story{opt: opt, sight: map[string]sight{}}
+	s := &story{opt: opt, scenario: of, sight: map[string]sight{}}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	ready, ended := make(chan string, 1), make(chan error, 1)
@@ -133,23 +137,22 @@ func (s *story) tell(ctx context.Context, ready <-chan string) (Report, error) {
 	if err := s.open(ctx, ready); err != nil {
 		return Report{}, err
 	}
-	s.next(1, fmt.Sprintf("v1 serves; %s of its answers are errors. %.0f requests a second.", percent(v1.errorRate), s.opt.Rate))
-	if _, err := s.release(ctx, v1, startDeadline); err != nil {
+	s.next(1, fmt.Sprintf("%s %.0f requests a second.", s.cast[0].entrance, s.opt.Rate))
+	if _, err := s.release(ctx, s.cast[0], startDeadline); err != nil {
 		return Report{}, err
 	}
-	s.opt.Stage(Stage{Client: s.c, Release: releaseName, Page: s.page, Now: s.now})
+	s.opt.Stage(Stage{Client: s.c, Release: s.scenario.name, Page: s.page, Now: s.now})
 	stopUsers := s.startUsers(ctx)
 	defer stopUsers()
 	if err := sleep(ctx, history); err != nil {
 		return Report{}, err
 	}
-	s.next(2, fmt.Sprintf("v2 is applied. It has a bug: %s of its answers are errors.", percent(v2.errorRate)))
-	if err := s.act2and3(ctx, v2, "RolledBack"); err != nil {
-		return Report{}, err
-	}
-	s.next(3, fmt.Sprintf("v3 is applied. The bug is gone: %s errors, as v1.", percent(v3.errorRate)))
-	if err := s.act2and3(ctx, v3, "Promoted"); err != nil {
-		return Report{}, err
+	for i, should := range []string{"RolledBack", "Promoted"} {
+		v := s.cast[i+1]
+		s.next(i+2, v.entrance)
+		if err := s.act2and3(ctx, v, should); err != nil {
+			return Report{}, err
+		}
 	}
 	stopUsers()
 	rep, err := s.report(ctx, time.Since(begun))
@@ -170,7 +173,7 @@ func (s *story) open(ctx context.Context, ready <-chan string) error {
 		if err != nil {
 			return fmt.Errorf("reach the demo's daemon: %w", err)
 		}
-		s.c, s.page = c, c.URL("/releases/"+releaseName)
+		s.c, s.page = c, c.URL("/releases/"+s.scenario.name)
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	case <-time.After(startDeadline):
@@ -186,19 +189,19 @@ func (s *story) open(ctx context.Context, ready <-chan string) error {
 
 // release applies a version and waits for the end of its run.
 func (s *story) release(ctx context.Context, v version, deadline time.Duration) (v1alpha1.RunStatus, error) {
-	m, err := manifestOf(v, s.opt.Program, s.target)
+	m, err := s.manifest(v, s.opt.Program, s.target)
 	if err != nil {
 		return v1alpha1.RunStatus{}, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, deadline)
 	defer cancel()
-	a, err := s.c.Apply(ctx, releaseName, m, client.ApplyOptions{})
+	a, err := s.c.Apply(ctx, s.scenario.name, m, client.ApplyOptions{})
 	if err != nil {
 		return v1alpha1.RunStatus{}, fmt.Errorf("apply %s: %w", v.name, err)
 	}
 	var run v1alpha1.RunStatus
 	message := "nothing was heard of it"
-	err = s.c.Watch(ctx, releaseName, func(ch client.Change) error {
+	err = s.c.Watch(ctx, s.scenario.name, func(ch client.Change) error {
 		if ch.Release == nil {
 			return nil
 		}
@@ -241,7 +244,9 @@ func (s *story) act2and3(ctx context.Context, v version, should string) error {
 
 // startUsers sends the load until the returned function is called, which may be twice.
 func (s *story) startUsers(ctx context.Context) (stop func()) {
-	g, err := load.New(load.Options{URL: "http://" + s.target + "/hello", Rate: s.opt.Rate, VersionHeader: VersionHeader, Each: s.see})
+	o := s.visit
+	o.URL, o.Rate, o.VersionHeader, o.Each = "http://"+s.target+o.URL, s.opt.Rate, VersionHeader, s.see
+	g, err := load.New(o)
 	if err != nil {
 		panic("demo: " + err.Error()) // the options are the demo's own
 	}

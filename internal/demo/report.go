@@ -22,6 +22,7 @@ type Report struct {
 	OK       bool          `json:"ok"` // both versions ended as they should
 	Took     time.Duration `json:"took"`
 	Users    load.Report   `json:"users"`
+	Usual    float64       `json:"usual"`    // share of errors that v1 alone makes
 	Shielded int64         `json:"shielded"` // failures that users did not see
 	Outcomes []Outcome     `json:"outcomes"`
 }
@@ -79,7 +80,7 @@ func (s *story) report(ctx context.Context, took time.Duration) (Report, error) 
 	if err != nil {
 		return Report{}, err
 	}
-	rep := Report{OK: true, Took: took, Users: s.users.Report(), Shielded: shielded, Outcomes: s.reports}
+	rep := Report{OK: true, Took: took, Users: s.users.Report(), Usual: s.usual, Shielded: shielded, Outcomes: s.reports}
 	for _, o := range rep.Outcomes {
 		rep.OK = rep.OK && o.Result == o.Should
 	}
@@ -136,7 +137,7 @@ func (r Report) Lines() []string {
 		fmt.Sprintf("%d requests in %s, %.0f a second; p50 %s, p99 %s.", users.Requests, status.Duration(users.Elapsed), users.Rate,
 			status.Seconds(users.P50.Seconds()), status.Seconds(users.P99.Seconds())),
 		fmt.Sprintf("%d errors reached users (%s; v1 alone makes %s); %d were shielded: stable answered in the canary's place.",
-			users.Failed, status.Share(float64(users.Failed)/float64(max(users.Requests, 1))), percent(v1.errorRate), r.Shielded),
+			users.Failed, status.Share(float64(users.Failed)/float64(max(users.Requests, 1))), percent(r.Usual), r.Shielded),
 	}
 	for _, o := range r.Outcomes {
 		out = append(out, "", o.headline())

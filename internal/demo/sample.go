@@ -12,10 +12,12 @@ import (
 	"strconv"
 	"sync"
 	"time"
+
+	"github.com/haldane-project/haldane/internal/demo/modelserver"
 )
 
-// VersionHeader is in every answer of the sample service.
-const VersionHeader = "X-Sample-Version"
+// VersionHeader is in every answer of the sample services.
+const VersionHeader = modelserver.VersionHeader
 
 // spread is the standard deviation of the logarithm of the sample's latency.
 const spread = 0.25
