@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"runtime"
 	"slices"
@@ -61,14 +62,33 @@ type Quantiles struct {
 // say yes at once; metrics other than errors, latency and rate are not simulated,
 // and an error says so when the plan needs their proof.
 func Chances(rel release.Release, t Truth, rate float64, runs int, seed uint64) (Result, error) {
-	if !(rate > 0) || runs < 1 {
-		return Result{}, fmt.Errorf("simulate %s: %d runs at %v requests a second, expected at least one run and a rate above 0", rel.Name, runs, rate)
-	}
-	rel, assumed, err := simulable(rel)
+	ends, assumed, err := simulate(rel, t, rate, runs, seed)
 	if err != nil {
 		return Result{}, err
 	}
-	ends := make([]end, runs)
+	return summary(ends, t, assumed), nil
+}
+
+// simulate makes the runs.
+func simulate(rel release.Release, t Truth, rate float64, runs int, seed uint64) (ends []end, assumed []string, err error) {
+	if !(rate > 0) || runs < 1 {
+		return nil, nil, fmt.Errorf("simulate %s: %d runs at %v requests a second, expected at least one run and a rate above 0", rel.Name, runs, rate)
+	}
+	if rel, assumed, err = simulable(rel); err != nil {
+		return nil, nil, err
+	}
+	ends = make([]end, runs)
+	err = each(runs, func(i int) error {
+		e, err := one(rel, t, rate, newDraws(seed, uint64(i)))
+		ends[i] = e
+		return err
+	})
+	return ends, assumed, err
+}
+
+// each does something for every run, as many at once as there are processors,
+// and returns one of the errors.
+func each(runs int, do func(i int) error) error {
 	var next atomic.Int64
 	var wg sync.WaitGroup
 	var failed error
@@ -76,20 +96,15 @@ func Chances(rel release.Release, t Truth, rate float64, runs int, seed uint64) 
 	for range min(runtime.GOMAXPROCS(0), runs) {
 		wg.Go(func() {
 			for i := next.Add(1) - 1; i < int64(runs); i = next.Add(1) - 1 {
-				e, err := one(rel, t, rate, newDraws(seed, uint64(i)))
-				if err != nil {
+				if err := do(int(i)); err != nil {
 					once.Do(func() { failed = err })
 					return
 				}
-				ends[i] = e
 			}
 		})
 	}
 	wg.Wait()
-	if failed != nil {
-		return Result{}, failed
-	}
-	return summary(ends, t, assumed), nil
+	return failed
 }
 
 // simulable takes out of a release what a simulation can not ask.
@@ -136,12 +151,15 @@ type end struct {
 	took    time.Duration
 	canary  int64
 	hurt    int64
+	left    []time.Duration // when each step was left, from the run's start
+	counted []int64         // the canary's requests until then
 }
 
 // course is one simulated run under way.
 type course struct {
 	rel    release.Release
 	truth  Truth
+	only   release.MetricKind // the one kind that is fed; empty: all
 	rate   float64
 	draws  *draws
 	scale  logScale
@@ -156,6 +174,8 @@ type course struct {
 	stable int64
 	hurt   int64
 	newest time.Time
+	left   []time.Duration // when each step was left
+	counts []int64         // the canary's requests until then
 }
 
 var sides = [2]release.Version{{ID: "1-stable", Name: "stable"}, {ID: "2-canary", Name: "canary"}}
@@ -190,7 +210,7 @@ func (c *course) begin() error {
 	histories := make([]judge.History, len(policy.Metrics))
 	for i, m := range c.rel.Analysis.Metrics {
 		kind := release.MetricKind("")
-		if simulated(m) {
+		if simulated(m) && (c.only == "" || c.only == m.Kind) {
 			kind = m.Kind
 			histories[i] = c.history(m.Kind, n)
 		}
@@ -204,11 +224,38 @@ func (c *course) begin() error {
 func (c *course) history(k release.MetricKind, n int64) judge.History {
 	switch k {
 	case release.Latency:
-		return judge.History{Bins: c.draws.latencies(c.scale, n, c.truth.StableLatency.Seconds(), c.truth.Spread)}
+		return c.latencyHistory(n)
 	case release.Errors:
 		return judge.History{N: n, Bad: c.draws.binomial(n, c.truth.StableErrors)}
 	}
 	return judge.History{}
+}
+
+// knownSeconds is how many of stable's last seconds are known one by one.
+const knownSeconds = 20
+
+func (c *course) latencyHistory(n int64) judge.History {
+	draw := func(n int64) []judge.BinCount {
+		return c.draws.latencies(c.scale, n, c.truth.StableLatency.Seconds(), c.truth.Spread)
+	}
+	h, second := judge.History{}, int64(c.rate)
+	counts := map[int32]int64{}
+	for i := range knownSeconds + 1 {
+		bins := draw(min(second, n))
+		if i == knownSeconds {
+			bins = draw(n)
+		} else {
+			n -= min(second, n)
+			h.Seconds = append(h.Seconds, bins)
+		}
+		for _, b := range bins {
+			counts[b.Bin] += b.Count
+		}
+	}
+	for _, bin := range slices.Sorted(maps.Keys(counts)) {
+		h.Bins = append(h.Bins, judge.BinCount{Bin: bin, Count: counts[bin]})
+	}
+	return h
 }
 
 // settle decides until nothing moves, and reports whether the run has ended.
@@ -223,6 +270,9 @@ func (c *course) settle() bool {
 			}
 		}
 		r := c.state.Run
+		for len(c.left) < min(r.Step, len(r.Plan.Steps)) || len(c.left) < len(r.Plan.Steps) && promoted(r.Phase) {
+			c.left, c.counts = append(c.left, c.at), append(c.counts, c.canary)
+		}
 		if r.Phase.Ended() || r.Phase == rollout.RollingBack || r.Phase == rollout.Finishing || r.Paused != nil {
 			return true
 		}
@@ -230,6 +280,11 @@ func (c *course) settle() bool {
 			return false
 		}
 	}
+}
+
+// promoted reports whether a run has left its last step for the better.
+func promoted(p rollout.Phase) bool {
+	return p == rollout.Baking || p == rollout.Finishing || p == rollout.Promoted
 }
 
 func (c *course) now() time.Time { return Epoch.Add(c.at) }
@@ -332,7 +387,7 @@ func (c *course) median(side int) float64 {
 }
 
 func (c *course) end() end {
-	e := end{took: c.at, canary: c.canary, hurt: c.hurt}
+	e := end{took: c.at, canary: c.canary, hurt: c.hurt, left: c.left, counted: c.counts}
 	r := c.state.Run
 	switch {
 	case r == nil:
