@@ -19,6 +19,12 @@ demo: build ## a bad version taken off, a good one promoted, on this machine, in
 build: ## build bin/haldane
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/haldane
 
+.PHONY: image
+image: ## an OCI image for amd64 and arm64 in dist/, without Docker, the same for the same commit
+	for arch in amd64 arm64; do CGO_ENABLED=0 GOOS=linux GOARCH=$$arch $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o dist/bin/haldane-$$arch ./cmd/haldane || exit 1; done
+	cd tools/image && SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(GO) run . -tag haldane:$(VERSION) -version $(VERSION) -out ../../dist \
+		amd64=../../dist/bin/haldane-amd64 arm64=../../dist/bin/haldane-arm64
+
 .PHONY: dev
 dev: build ## run the daemon with its data in .cache/dev
 	$(BIN) serve --data .cache/dev
