@@ -27,7 +27,7 @@ skip() { echo "skip $1: $2"; skipped+=("$1"); }
 
 export HALDANE_E2E=1 HALDANE_LONG=1 HALDANE_INTEROP_RUNS=100 HALDANE_CHANGES=1000 HALDANE_CRASH_ROUNDS=200
 
-suite "standalone figures" go test -count=1 -timeout 40m -v -run 'Outage|Killed|Identical' ./test/standalone
+suite "standalone figures" go test -count=1 -timeout 40m -v -run 'Outage|Killed|Identical|RealRollbacks' ./test/standalone
 if (cd test/tools && go build -o ../../bin/h2spec github.com/summerwind/h2spec/cmd/h2spec); then
   export HALDANE_H2SPEC=$PWD/bin/h2spec
 else

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -57,7 +58,7 @@ func serveVersion() {
 		x, _ := strconv.ParseFloat(os.Getenv(name), 64)
 		return x
 	}
-	hangs := share("HANGS")
+	hangs, spread := share("HANGS"), share("LATENCY_SPREAD") // of a log-normal latency
 	failing, dieAfter, latency := share("ERRORS"), int64(share("DIE_AFTER")), time.Duration(share("LATENCY_MS")*1e6)
 	if os.Getenv("NEVER_READY") != "" {
 		select {}
@@ -73,7 +74,7 @@ func serveVersion() {
 			hit()
 		}
 		if latency > 0 {
-			time.Sleep(latency)
+			time.Sleep(time.Duration(float64(latency) * math.Exp(spread*rand.NormFloat64())))
 		}
 		if rand.Float64() < hangs {
 			<-r.Context().Done()

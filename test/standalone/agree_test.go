@@ -1,0 +1,262 @@
+package standalone
+
+import (
+	"bytes"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"os"
+	"testing"
+
+	"github.com/haldane-project/haldane/internal/judge"
+)
+
+// fault is a world: what stable and the canary do, and what the run is judged by.
+type fault struct {
+	name           string
+	stable, canary map[string]string
+	metric         string
+	kind           judge.Kind
+	short          int // real runs without HALDANE_LONG; 0: none
+	bad            [2]float64
+	slower         float64
+}
+
+// faultyShare is the canary's share of the traffic and faultyRate the requests a
+// second.
+const (
+	faultyShare = 0.1
+	faultyRate  = 500
+	simulated   = 4000
+)
+
+var faults = []fault{
+	{
+		name: "errors 1% to 5%", metric: "errors", kind: judge.Proportion, short: 3, bad: [2]float64{0.01, 0.05},
+		stable: map[string]string{"ERRORS": "0.01"}, canary: map[string]string{"ERRORS": "0.05"},
+	},
+	{
+		name: "errors 1% to 20%", metric: "errors", kind: judge.Proportion, short: 4, bad: [2]float64{0.01, 0.2},
+		stable: map[string]string{"ERRORS": "0.01"}, canary: map[string]string{"ERRORS": "0.2"},
+	},
+	{
+		// Only in the long run: a machine that stalls makes latencies come in clumps,
+		// which the judge heeds and the simulation of single requests does not have.
+		name: "latency +50%", metric: "latency", kind: judge.Latency, slower: 1.5,
+		stable: map[string]string{"LATENCY_MS": "20", "LATENCY_SPREAD": "0.5"}, canary: map[string]string{"LATENCY_MS": "30", "LATENCY_SPREAD": "0.5"},
+	},
+}
+
+func (f *fault) plan() string {
+	return fmt.Sprintf(`
+  strategy:
+    canary: {steps: [{weight: 10, minRequests: 1000000}]}
+  analysis: {metrics: [{name: %s, kind: %s}]}
+`, f.metric, f.metric)
+}
+
+// sample is the canary requests until rollbacks.
+type sample struct{ n, sum, squares float64 }
+
+func (s *sample) add(x float64) { s.n, s.sum, s.squares = s.n+1, s.sum+x, s.squares+x*x }
+
+func (s *sample) mean() float64 { return s.sum / s.n }
+
+// variance is that of one value.
+func (s *sample) variance() float64 {
+	return max(0, s.squares-s.sum*s.sum/s.n) / max(1, s.n-1)
+}
+
+// TestRealRollbacksTakeWhatSimulatedOnesTake: real processes with planted faults
+// behind the real proxy at 500 requests a second. The canary requests that the
+// judge has seen when it fails the run agree, on average, with those of the
+// same judge on simulated evidence of the same world: within 3.3 standard errors
+// of the difference of the two means. The standard error of the real mean is
+// taken from the simulated runs' variance where that is larger, since a handful
+// of runs tells little of it.
+func TestRealRollbacksTakeWhatSimulatedOnesTake(t *testing.T) {
+	for _, f := range faults {
+		runs := long(f.short, 30)
+		if runs == 0 {
+			continue
+		}
+		t.Run(f.name, func(t *testing.T) {
+			w := &world{fault: f, r: rand.New(rand.NewPCG(91, 1))}
+			real := w.real(t, runs)
+			sim := w.simulate(t)
+			spread := max(real.variance(), sim.variance())
+			tolerance := 3.3 * math.Sqrt(spread/real.n+sim.variance()/sim.n)
+			t.Logf("| %s | %.1f canary requests in %.0f real runs (s.e. %.1f) | %.1f in %.0f simulated ones (s.e. %.1f) | difference %+.1f, allowed %.1f |",
+				f.name, real.mean(), real.n, math.Sqrt(spread/real.n), sim.mean(), sim.n, math.Sqrt(sim.variance()/sim.n), real.mean()-sim.mean(), tolerance)
+			if math.Abs(real.mean()-sim.mean()) > tolerance {
+				t.Errorf("real rollbacks took %.1f canary requests and simulated ones %.1f, want them within %.1f", real.mean(), sim.mean(), tolerance)
+			}
+		})
+	}
+}
+
+// world is a fault with what the real runs showed of it.
+type world struct {
+	fault
+	r         *rand.Rand
+	policy    judge.Policy
+	histories []judge.History // of the real runs
+	seen      []judge.BinCount
+	total     int64
+}
+
+// real makes runs of the same fault and takes from the evidence of each how
+// many canary requests it took.
+func (w *world) real(t *testing.T, runs int) (out sample) {
+	d := start(t)
+	d.apply(version{name: "v1", env: w.stable}, w.plan())
+	d.serves("v1")
+	users := d.load(faultyRate, nil)
+	defer users.stop()
+	w.policy = d.policy(w.plan())
+	for i := range runs {
+		next := version{name: fmt.Sprintf("v%d", i+2), env: map[string]string{"RUN": fmt.Sprint(i)}}
+		for k, v := range w.canary {
+			next.env[k] = v
+		}
+		d.apply(next, w.plan())
+		rel := d.ends(next.name, "RolledBack")
+		lines := d.evidence(rel.Status.Run.Name)
+		again := replay(t, w.policy, lines)
+		if again.Deciding == nil || again.Deciding.Verdict != judge.Fail {
+			t.Fatalf("%s was rolled back (%s), its evidence does not say why", next.name, rel.Status.Message)
+		}
+		if os.Getenv("HALDANE_LONG") != "" {
+			t.Logf("%s: %d canary requests, %.2f s", next.name, again.Deciding.Canary, again.Deciding.At)
+		}
+		out.add(float64(again.Deciding.Canary))
+		w.keep(t, lines)
+	}
+	return out
+}
+
+// keep takes what stable did before the run from its evidence.
+func (w *world) keep(t *testing.T, lines []byte) {
+	m, h := w.policy.Metrics[0], judge.History{}
+	err := judge.ReadEvidence(bytes.NewReader(lines), func(_ int, l judge.EvidenceLine) error {
+		if !l.History {
+			return nil
+		}
+		second := l.T < 0
+		l.T = 0
+		b, err := l.Batch(m)
+		h.N, h.Bad = h.N+b.Stable.N, h.Bad+b.Stable.Bad
+		h.Bins = append(h.Bins, b.Stable.Bins...)
+		if second {
+			h.Seconds = append(h.Seconds, b.Stable.Bins)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.histories = append(w.histories, h)
+	for _, b := range h.Bins {
+		w.total += b.Count
+	}
+	w.seen = append(w.seen, h.Bins...)
+}
+
+// simulate judges simulated evidence of the same world: each request is sent to
+// the canary with its share, batches end each tenth of a second or when a
+// request of the canary has failed, as the daemon's do.
+func (w *world) simulate(t *testing.T) (out sample) {
+	runs := simulated
+	w.seen = sorted(w.seen)
+	if w.kind == judge.Latency {
+		runs /= 4
+	}
+	for i := range runs {
+		run, err := judge.New(w.policy, []judge.History{w.history(w.histories[i%len(w.histories)])})
+		if err != nil {
+			t.Fatal(err)
+		}
+		canary := 0.0
+		for at := 0.0; !run.Failed() && at < 600; {
+			b := judge.Batch{Share: faultyShare}
+			for range faultyRate / 10 {
+				at += 1.0 / faultyRate
+				if w.request(&b) {
+					break
+				}
+			}
+			b.At = at
+			b.Canary.Bins, b.Stable.Bins = sorted(b.Canary.Bins), sorted(b.Stable.Bins)
+			canary += float64(b.Canary.N)
+			if err := run.Update(0, b); err != nil {
+				t.Fatal(err)
+			}
+		}
+		out.add(canary)
+	}
+	return out
+}
+
+// request draws one request and reports whether it failed on the canary.
+func (w *world) request(b *judge.Batch) bool {
+	side, s := 0, &b.Stable
+	if w.r.Float64() < faultyShare {
+		side, s = 1, &b.Canary
+	}
+	s.N++
+	if w.kind == judge.Latency {
+		s.Bins = append(s.Bins, judge.BinCount{Bin: w.latency(side), Count: 1})
+		return false
+	}
+	if w.r.Float64() < w.bad[side] {
+		s.Bad++
+		return side == 1
+	}
+	return false
+}
+
+// latency draws one of the real stable's, and makes it longer for the canary.
+func (w *world) latency(side int) int32 {
+	at := w.r.Int64N(w.total)
+	for _, b := range w.seen {
+		if at -= b.Count; at >= 0 {
+			continue
+		}
+		if side == 0 {
+			return b.Bin
+		}
+		within := math.Exp((w.r.Float64() - 0.5) * math.Log(1.02)) // a bin is 2 % wide
+		return judge.BinOf(judge.Latency, judge.BinValue(judge.Latency, b.Bin)*within*w.slower)
+	}
+	panic("unreachable: total is the sum of the counts")
+}
+
+// history is as long as a real run's, and drawn anew where it can be.
+func (w *world) history(h judge.History) judge.History {
+	if w.kind == judge.Latency {
+		h.Bins = sorted(h.Bins)
+		return h
+	}
+	out := judge.History{N: h.N}
+	for range h.N {
+		if w.r.Float64() < w.bad[0] {
+			out.Bad++
+		}
+	}
+	return out
+}
+
+// sorted sorts bins and makes one of those that are the same.
+func sorted(bins []judge.BinCount) []judge.BinCount {
+	var counts [2048]int64
+	for _, b := range bins {
+		counts[b.Bin] += b.Count
+	}
+	var out []judge.BinCount
+	for bin, n := range counts {
+		if n > 0 {
+			out = append(out, judge.BinCount{Bin: int32(bin), Count: n})
+		}
+	}
+	return out
+}
