@@ -189,8 +189,15 @@ type RewriteSpec struct {
 	// +optional
 	RemoveHeaders []string `json:"removeHeaders,omitempty"`
 	// SetJSON sets fields of a JSON request body, by dotted path: {"model": "llama-b"}.
+	// In a list a number names an element: messages.0.content.
 	// +optional
 	SetJSON map[string]JSONValue `json:"setJSON,omitempty"`
+	// System is the system prompt of a chat: it takes the place of a system (or
+	// developer) message that comes first, else it comes first itself. Requests of
+	// the responses API get it as their instructions.
+	// +kubebuilder:validation:MaxLength=65536
+	// +optional
+	System string `json:"system,omitempty"`
 }
 
 // TrafficSpec says what splits the requests: exactly one field.
@@ -224,6 +231,73 @@ type EmbeddedSpec struct {
 	// Timeouts of the proxy.
 	// +optional
 	Timeouts *TimeoutsSpec `json:"timeouts,omitempty"`
+	// Model reads requests to models and their answers along, so that what a
+	// model says can be compared, not only whether it answered. {} is enough for
+	// the paths that the protocols lay down. Default: off.
+	// +optional
+	Model *ModelSpec `json:"model,omitempty"`
+}
+
+// ModelSpec says how model traffic is read. Requests (POST) are known by the end
+// of their path: /chat/completions, /completions, /embeddings and /responses
+// (OpenAI-compatible), /v2/models/NAME/infer (Open Inference Protocol).
+type ModelSpec struct {
+	// Usage asks streams for their usage chunk (stream_options.include_usage)
+	// where the client did not, and takes that chunk out of the answer; such a
+	// request asks for an answer that is not compressed. Without it, the tokens of
+	// such a stream are counted by its chunks. Default: false.
+	// +optional
+	Usage *bool `json:"usage,omitempty"`
+	// Currency of the prices. Default: USD.
+	// +kubebuilder:validation:Pattern=`^[A-Z]{3}$`
+	// +optional
+	Currency string `json:"currency,omitempty"`
+	// Prices by the name of the model that answers, or else that was asked for;
+	// "*" is for any other. Default: none, cost is not measured.
+	// +kubebuilder:validation:MaxProperties=256
+	// +optional
+	Prices map[string]PriceSpec `json:"prices,omitempty"`
+	// Paths name further paths and their protocols; they go before those that
+	// the protocols lay down.
+	// +kubebuilder:validation:MaxItems=64
+	// +optional
+	Paths []ModelPathSpec `json:"paths,omitempty"`
+	// JSON says where the facts stand in answers of the api json, by dotted path
+	// (a number names an element of a list): class, score, text, model,
+	// modelVersion, finish, inputTokens, outputTokens, error.
+	// +optional
+	JSON map[string]string `json:"json,omitempty"`
+}
+
+// PriceSpec is the price of a million tokens, as a decimal number in quotes: "0.15".
+type PriceSpec struct {
+	// Input is of a million input tokens. Default: 0.
+	// +kubebuilder:validation:Pattern=`^[0-9]+(\.[0-9]+)?$`
+	// +optional
+	Input string `json:"input,omitempty"`
+	// Output is of a million output tokens. Default: 0.
+	// +kubebuilder:validation:Pattern=`^[0-9]+(\.[0-9]+)?$`
+	// +optional
+	Output string `json:"output,omitempty"`
+	// Cached is of input tokens that the server had in its cache. Default: the
+	// price of input.
+	// +kubebuilder:validation:Pattern=`^[0-9]+(\.[0-9]+)?$`
+	// +optional
+	Cached string `json:"cached,omitempty"`
+	// Reasoning is of output tokens that are not shown. Default: the price of output.
+	// +kubebuilder:validation:Pattern=`^[0-9]+(\.[0-9]+)?$`
+	// +optional
+	Reasoning string `json:"reasoning,omitempty"`
+}
+
+// ModelPathSpec names the protocol of a path.
+type ModelPathSpec struct {
+	// Path of the requests; * stands for anything but a slash: /models/*/predict.
+	// +kubebuilder:validation:Pattern=`^/`
+	Path string `json:"path"`
+	// API is the protocol that is spoken there.
+	// +kubebuilder:validation:Enum=chat;completions;embeddings;responses;infer;json
+	API string `json:"api"`
 }
 
 // TLSSpec names a certificate.

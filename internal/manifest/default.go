@@ -18,6 +18,7 @@ const (
 	defaultProbeDeadline = time.Minute
 	defaultWarmRequests  = 1
 
+	defaultCurrency        = "USD"
 	defaultCookieTTL       = 720 * time.Hour
 	defaultShieldBody      = 65536
 	defaultHeaderTimeout   = 10 * time.Second

@@ -35,6 +35,7 @@ func (c *checker) embedded(path string, s *v1alpha1.EmbeddedSpec) *release.Embed
 		TestHeader: s.TestHeader,
 		Shield:     c.shield(path+".shield", s.Shield),
 		Timeouts:   c.timeouts(path+".timeouts", s.Timeouts),
+		Model:      c.model(path+".model", s.Model),
 	}
 }
 

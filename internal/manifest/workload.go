@@ -230,7 +230,11 @@ func (c *checker) rewrite(path string, s *v1alpha1.RewriteSpec) *release.Rewrite
 	for i, name := range s.RemoveHeaders {
 		c.header(fmt.Sprintf("%s.removeHeaders[%d]", path, i), name)
 	}
+	if len(s.System) > maxPrompt {
+		c.add(path+".system", "", "is longer than 64 KiB")
+	}
 	return &release.Rewrite{
+		System:     s.System,
 		PathPrefix: s.PathPrefix, SetHeaders: maps.Clone(s.SetHeaders),
 		RemoveHeaders: slices.Clone(s.RemoveHeaders), SetJSON: c.setJSON(path+".setJSON", s.SetJSON),
 	}

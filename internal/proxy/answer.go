@@ -7,11 +7,15 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/haldane-project/haldane/internal/release"
 )
 
 var buffers = sync.Pool{New: func() any { b := make([]byte, 32<<10); return &b }}
+
+// eventBuffers are for server-sent events: small, and open for long, many at once.
+var eventBuffers = sync.Pool{New: func() any { b := make([]byte, 4<<10); return &b }}
 
 // answer passes the attempt's answer to the client and records what became of
 // it. False: the answer broke off after its beginning was sent.
@@ -25,6 +29,7 @@ func (x *exchange) answer(a *attempt) bool {
 	if a.res.StatusCode == http.StatusSwitchingProtocols {
 		return x.tunnel(a)
 	}
+	x.hear(a)
 	x.writeHeader(a.res)
 	whole := x.copyBody(a)
 	if a.err == nil {
@@ -69,41 +74,82 @@ func (x *exchange) writeHeader(res *http.Response) {
 }
 
 // copyBody streams the body. Answers of unknown length are flushed as they
-// come; one without any body is not, so that an answer that consists of its
-// header only (gRPC's trailers-only form) stays that.
+// come, and so are those that are read along, so that nobody waits for that; one
+// without any body is not, so that an answer that consists of its header only
+// (gRPC's trailers-only form) stays that.
 func (x *exchange) copyBody(a *attempt) bool {
 	res := a.res
 	if res.Body == http.NoBody {
+		a.whole = true
 		return true
 	}
 	flush := func() {}
-	if res.ContentLength == -1 && x.r.Method != http.MethodHead {
+	if (res.ContentLength == -1 || a.reply != nil) && x.r.Method != http.MethodHead {
 		c := http.NewResponseController(x.w)
 		flush = func() { _ = c.Flush() } // an error shows at the next write
-		if res.Header["Grpc-Status"] == nil {
+		if res.Header["Grpc-Status"] == nil && res.ContentLength == -1 {
 			flush()
 		}
 	}
-	buf := buffers.Get().(*[]byte)
-	defer buffers.Put(buf)
+	pool := &buffers
+	if isEvents(res.Header) {
+		pool = &eventBuffers
+	}
+	buf := pool.Get().(*[]byte)
+	defer pool.Put(buf)
 	for {
 		n, err := res.Body.Read(*buf)
-		if n > 0 {
-			m, werr := x.w.Write((*buf)[:n])
-			x.out += int64(m)
-			if werr != nil {
-				x.hungUp(a)
-				return true
-			}
-			flush()
+		if !x.pass(a, (*buf)[:n], flush) {
+			x.hungUp(a)
+			return true
 		}
 		if errors.Is(err, io.EOF) {
+			a.whole = true
+		}
+		if err != nil && a.reply != nil && !x.write(a.reply.Rest(), flush) {
+			x.hungUp(a)
+			return true
+		}
+		if a.whole {
 			return true
 		}
 		if err != nil {
 			return x.truncated(a, err)
 		}
 	}
+}
+
+// pass sends bytes of the answer to the client, and then has them read along.
+// False: the client is gone.
+func (x *exchange) pass(a *attempt, p []byte, flush func()) bool {
+	if a.reply == nil || len(p) == 0 {
+		return x.write(p, flush)
+	}
+	at := time.Now()
+	if a.reply.Hides() {
+		return x.write(a.reply.Hide(p, at), flush)
+	}
+	ok := x.write(p, flush)
+	a.reply.Read(p, at)
+	return ok
+}
+
+func (x *exchange) write(p []byte, flush func()) bool {
+	if len(p) == 0 {
+		return true
+	}
+	n, err := x.w.Write(p)
+	x.out += int64(n)
+	if err != nil {
+		return false
+	}
+	flush()
+	return true
+}
+
+func isEvents(h http.Header) bool {
+	v := h["Content-Type"]
+	return len(v) > 0 && strings.HasPrefix(v[0], "text/event-stream")
 }
 
 // hungUp records that the client went away while its answer was sent; what the

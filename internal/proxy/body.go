@@ -13,7 +13,8 @@ import (
 type body struct {
 	req   *http.Request
 	src   io.Reader
-	limit int64 // bytes kept; 0: nothing is
+	limit int64                          // bytes kept; 0: nothing is
+	tee   interface{ Request(p []byte) } // told what comes; nil: nobody is
 
 	reading sync.Mutex // held while src is read: a later attempt waits for an earlier one's read
 
@@ -92,6 +93,9 @@ func (b *body) shut() (busy bool) {
 
 func (b *body) note(p []byte, err error) {
 	b.read += int64(len(p))
+	if b.tee != nil && len(p) > 0 {
+		b.tee.Request(p)
+	}
 	if b.read > b.limit {
 		b.kept, b.lost = nil, b.lost || b.read > 0
 	} else {

@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"io"
 	"net/http"
 	"net/textproto"
 	"net/url"
@@ -26,6 +25,8 @@ type exchange struct {
 	out     int64
 	wrote   bool // something was sent to the client
 	flight  flight
+	// dialogue reads along what is said; nil: nothing is
+	dialogue Dialogue
 }
 
 // attempt is one try of an exchange at one version.
@@ -35,6 +36,8 @@ type attempt struct {
 	res    *http.Response
 	err    error
 	cursor *cursor
+	reply  Reply // nil: the answer is not read along
+	whole  bool  // the answer came to its end
 	obs    release.Observation
 }
 
@@ -122,6 +125,7 @@ func (x *exchange) serve() {
 		if n := x.r.ContentLength; n > 0 && n <= smallBody {
 			x.body.limit = max(x.body.limit, n) // read before anything is sent: another instance may need it
 		}
+		x.interpret()
 	}
 	if x.table.mirror.copies(x) {
 		x.table.mirror.send(x)
@@ -198,12 +202,8 @@ func (x *exchange) send(a *attempt) {
 
 func (x *exchange) roundTrip(a *attempt) (*http.Response, error) {
 	out := x.outgoing(a)
-	if a.cursor != nil && a.to.rewrite.rewritesBody(x.r) {
-		b, n, err := a.to.rewrite.readJSON(a.cursor)
-		if err != nil {
-			return nil, err // the client's; body has noted it
-		}
-		out.Body, out.ContentLength = io.NopCloser(b), n
+	if err := x.editBody(a, out); err != nil {
+		return nil, err
 	}
 	return a.in.sender.send(out, x)
 }
@@ -269,6 +269,9 @@ func (x *exchange) finish(a *attempt) {
 	o.Out = x.out
 	if x.body != nil {
 		o.In, _ = x.body.state()
+	}
+	if a.reply != nil {
+		a.reply.End(o, a.whole)
 	}
 	o.Stage = x.flight.stage()
 	x.p.observe(o)

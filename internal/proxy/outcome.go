@@ -20,7 +20,7 @@ const (
 	causeReset     = "Reset"
 	causeTimeout   = "Timeout"
 	causeTruncated = "Truncated"
-	causeBad       = "BadResponse"
+	causeBad       = release.CauseBadResponse
 )
 
 // statusClientClosed is what a request counts as whose client hung up. It is

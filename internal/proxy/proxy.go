@@ -121,6 +121,8 @@ type Routing struct {
 	// Names are further names by which the test header reaches a version,
 	// beside its ID and the words canary and stable.
 	Names map[release.VersionID]string
+	// Interpreter reads model traffic along; nil: it is traffic like any other.
+	Interpreter Interpreter
 }
 
 // Set makes the routing the one in force: every request that comes after Set

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 	"sort"
+	"strconv"
 	"strings"
 
 	"github.com/haldane-project/haldane/internal/release"
@@ -22,6 +23,7 @@ type rewrite struct {
 	set    []headerValue
 	remove []string
 	fields []jsonField
+	system json.RawMessage // text; nil: none
 }
 
 type headerValue struct{ name, value string }
@@ -52,6 +54,9 @@ func compileRewrite(r *release.Rewrite) (*rewrite, error) {
 			return nil, fmt.Errorf("rewrite: JSON field %s: %w", path, err)
 		}
 		c.fields = append(c.fields, jsonField{path: strings.Split(path, "."), value: b})
+	}
+	if r.System != "" {
+		c.system, _ = json.Marshal(r.System) // a string always marshals
 	}
 	sort.Slice(c.fields, func(i, j int) bool { return slices.Compare(c.fields[i].path, c.fields[j].path) < 0 })
 	return c, nil
@@ -87,7 +92,7 @@ func (c *rewrite) apply(out *http.Request) {
 
 // rewritesBody reports whether the body of this request is to be changed.
 func (c *rewrite) rewritesBody(r *http.Request) bool {
-	if c == nil || len(c.fields) == 0 || r.Header.Get("Content-Encoding") != "" {
+	if c == nil || len(c.fields) == 0 && c.system == nil || r.Header.Get("Content-Encoding") != "" {
 		return false
 	}
 	kind, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";")
@@ -95,27 +100,27 @@ func (c *rewrite) rewritesBody(r *http.Request) bool {
 	return kind == "application/json" || strings.HasSuffix(kind, "+json")
 }
 
-// readJSON reads a body and returns it with the fields set. A body that is not
-// a JSON object, or is too large, passes as it is.
-func (c *rewrite) readJSON(src io.Reader) (io.Reader, int64, error) {
-	b, err := io.ReadAll(io.LimitReader(src, maxJSON+1))
-	if err != nil {
-		return nil, 0, err
-	}
-	if len(b) > maxJSON {
-		return io.MultiReader(bytes.NewReader(b), src), -1, nil
+// edit returns a JSON object with the prompt and the fields set; another body as
+// it is.
+func (c *rewrite) edit(body []byte) []byte {
+	if c.system != nil {
+		body = setSystem(body, c.system)
 	}
 	for _, f := range c.fields {
-		if n, ok := setField(b, f.path, f.value); ok {
-			b = n
+		if n, ok := setField(body, f.path, f.value); ok {
+			body = n
 		}
 	}
-	return bytes.NewReader(b), int64(len(b)), nil
+	return body
 }
 
 // setField sets the value at a path of JSON objects, making those that are
-// absent. Everything else keeps its bytes and its order.
+// absent. In an array a number names an element, the number after the last one
+// a new one. Everything else keeps its bytes and its order.
 func setField(object []byte, path []string, value json.RawMessage) ([]byte, bool) {
+	if b := bytes.TrimLeft(object, " \t\r\n"); len(b) > 0 && b[0] == '[' {
+		return setElement(b, path, value)
+	}
 	d := json.NewDecoder(bytes.NewReader(object))
 	if t, err := d.Token(); err != nil || t != json.Delim('{') {
 		return nil, false
@@ -167,4 +172,61 @@ func replaced(old json.RawMessage, path []string, value json.RawMessage) json.Ra
 	}
 	n, _ := setField([]byte("{}"), path, value)
 	return n
+}
+
+func setElement(array []byte, path []string, value json.RawMessage) ([]byte, bool) {
+	at, err := strconv.Atoi(path[0])
+	var elements []json.RawMessage
+	if err != nil || at < 0 || json.Unmarshal(array, &elements) != nil || at > len(elements) {
+		return nil, false
+	}
+	if at == len(elements) {
+		elements = append(elements, json.RawMessage("{}"))
+	}
+	elements[at] = replaced(elements[at], path[1:], value)
+	return joinArray(elements), true
+}
+
+func joinArray(elements []json.RawMessage) []byte {
+	out := []byte{'['}
+	for i, e := range elements {
+		if i > 0 {
+			out = append(out, ',')
+		}
+		out = append(out, e...)
+	}
+	return append(out, ']')
+}
+
+// setSystem makes text the system prompt of a chat: in place of the first
+// message where that is one (role system or developer), else before it. A request
+// of the responses API gets it as its instructions. Other bodies stay.
+func setSystem(body []byte, text json.RawMessage) []byte {
+	var chat struct {
+		Messages []json.RawMessage `json:"messages"`
+		Input    json.RawMessage   `json:"input"`
+	}
+	if json.Unmarshal(body, &chat) != nil {
+		return body
+	}
+	path, value := []string{"instructions"}, text
+	switch {
+	case chat.Messages != nil:
+		var first struct {
+			Role string `json:"role"`
+		}
+		if len(chat.Messages) > 0 && json.Unmarshal(chat.Messages[0], &first) == nil && (first.Role == "system" || first.Role == "developer") {
+			chat.Messages[0] = replaced(chat.Messages[0], []string{"content"}, text)
+		} else {
+			chat.Messages = append([]json.RawMessage{[]byte(`{"role":"system","content":` + string(text) + `}`)}, chat.Messages...)
+		}
+		path, value = []string{"messages"}, joinArray(chat.Messages)
+	case chat.Input == nil:
+		return body
+	}
+	out, ok := setField(body, path, value)
+	if !ok {
+		return body
+	}
+	return out
 }

@@ -23,6 +23,8 @@ type Table struct {
 	names   map[string]*target // what the test header may say, lower case
 	mirror  *mirror
 	shield  shield
+	// interpreter understands what requests and answers say; nil: nobody does
+	interpreter Interpreter
 }
 
 // target is one version as this table sees it.
@@ -41,7 +43,7 @@ func compile(r Routing, p *Proxy) (*Table, error) {
 	t := &Table{
 		config: r.Config, split: r.Split, seed: hashSeed(r.Split.Salt),
 		targets: map[release.VersionID]*target{}, names: map[string]*target{},
-		shield: compileShield(r.Config.Shield),
+		shield: compileShield(r.Config.Shield), interpreter: r.Interpreter,
 	}
 	if len(r.Split.Shares) == 0 {
 		return t, nil

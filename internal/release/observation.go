@@ -17,11 +17,14 @@ type Observation struct {
 	Status    int // sent to the client by this version; 0: none
 	Outcome   Outcome
 	// Cause of a failure, a CamelCase word: Status5xx, GRPCStatus, Refused,
-	// Reset, Timeout, Truncated, BadResponse.
+	// Reset, Timeout, Truncated, BadResponse, ErrorInAnswer, MissingEnd.
 	Cause    string
 	Shielded bool // stable answered in its place; the user did not see the failure
 	In, Out  int64
 	Stage    Stage
+	// Answer is what a model said; nil: the release does not read model traffic,
+	// this request was none, or no answer began.
+	Answer *Answer
 }
 
 // Stage says what of a request an observation tells.

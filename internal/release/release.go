@@ -102,6 +102,7 @@ type Rewrite struct {
 	SetHeaders    map[string]string `json:"setHeaders,omitempty"`
 	RemoveHeaders []string          `json:"removeHeaders,omitempty"`
 	SetJSON       map[string]any    `json:"setJSON,omitempty"` // dotted path in a JSON request body -> value
+	System        string            `json:"system,omitempty"`  // prompt of a chat, in place of the client's
 }
 
 // Traffic says what splits the requests between versions: exactly one field.
@@ -119,6 +120,7 @@ type Embedded struct {
 	TestHeader string
 	Shield     Shield
 	Timeouts   Timeouts
+	Model      *Model `json:",omitempty"` // nil: model traffic is not read
 }
 
 // TLS names the files of a certificate and its key, read again when they change.

@@ -104,7 +104,7 @@ func (r *Router) Apply(_ context.Context, t traffic.Target) error {
 
 func routing(t traffic.Target, c release.Embedded) proxy.Routing {
 	return proxy.Routing{
-		Config: c, Split: t.Split, Backends: t.Backends,
+		Config: c, Split: t.Split, Backends: t.Backends, Interpreter: interpreterOf(c.Model),
 		Names: map[release.VersionID]string{t.Release.Version.ID: t.Release.Version.Name},
 	}
 }

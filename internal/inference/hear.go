@@ -1,0 +1,237 @@
+package inference
+
+import (
+	"strconv"
+	"strings"
+
+	"github.com/haldane-project/haldane/internal/release"
+)
+
+// open implements handler.
+func (r *Reply) open(f field, _ byte) {
+	switch f {
+	case fChoices:
+		r.event.choices = true
+	case fChoice:
+		r.event.choice = true
+	case fUsage:
+		r.event.hasUsage = true
+	case fError:
+		r.failed = true
+	case fToolCall:
+		r.call = -1
+		if r.form == jsonForm {
+			r.newCall(0)
+		}
+		r.carries()
+	case fItem:
+		r.call = -1
+	case fOutput:
+		r.tensor.next(r.facts)
+	case fVector:
+		r.vector.count++
+	}
+}
+
+// text implements handler.
+func (r *Reply) text(f field, p []byte) {
+	switch f {
+	case fDelta:
+		r.delta(p)
+	case fText:
+		r.spoken(p)
+	case fRefusal:
+		r.facts.Refusal = true
+	case fToolArguments:
+		r.argue(p)
+	case fVector:
+		r.vector.base64(p)
+		return
+	}
+	r.carries()
+}
+
+// delta is a piece of what the type of the event says.
+func (r *Reply) delta(p []byte) {
+	switch kind := string(r.event.kind); {
+	case strings.HasPrefix(kind, "response.refusal"):
+		r.facts.Refusal = true
+	case strings.HasPrefix(kind, "response.function_call_arguments"):
+		r.argue(p)
+	case kind == "", strings.HasPrefix(kind, "response.output_text"):
+		r.spoken(p)
+	}
+}
+
+// spoken is a piece of the text of the answer.
+func (r *Reply) spoken(p []byte) {
+	r.prose.write(p)
+	if r.wanted == (format{}) {
+		return
+	}
+	r.nested.scan(p)
+	if r.wanted.schema != "" {
+		r.kept = r.keep(r.kept, p)
+	}
+}
+
+// keep appends within maxKept for all that is kept.
+func (r *Reply) keep(to, p []byte) []byte {
+	if r.bytes += len(p); r.bytes > maxKept {
+		r.overlong = true
+		return to
+	}
+	return append(to, p...)
+}
+
+// maxCalls bounds the tool calls of one answer that are kept.
+const maxCalls = 64
+
+func (r *Reply) newCall(index int64) {
+	if len(r.calls) == maxCalls {
+		r.overlong, r.call = true, maxCalls-1
+		return
+	}
+	r.calls = append(r.calls, call{index: index})
+	r.call = len(r.calls) - 1
+}
+
+// findCall makes the call of an index the one under way.
+func (r *Reply) findCall(index int64) {
+	for i := range r.calls {
+		if r.calls[i].index == index {
+			r.call = i
+			return
+		}
+	}
+	r.newCall(index)
+}
+
+// argue is a piece of the arguments of a tool call. A stream that tells no index
+// goes on with the last call.
+func (r *Reply) argue(p []byte) {
+	if r.call < 0 {
+		r.call = len(r.calls) - 1
+	}
+	if r.call < 0 {
+		return
+	}
+	c := &r.calls[r.call]
+	c.arguments = r.keep(c.arguments, p)
+}
+
+func (r *Reply) nameCall(name []byte) {
+	if len(name) == 0 {
+		return
+	}
+	switch r.facts.API {
+	case release.ResponseAPI: // only an item of the type for it is a call
+		if r.call >= 0 && r.calls[r.call].name == "" {
+			r.calls[r.call].name = string(name)
+		}
+		return
+	}
+	if r.call < 0 {
+		r.newCall(0)
+	}
+	r.calls[r.call].name = string(name)
+}
+
+// set changes a word only where it differs: most chunks say it again.
+func set(to *string, w []byte) {
+	if *to != string(w) {
+		*to = string(w)
+	}
+}
+
+// value implements handler.
+func (r *Reply) value(f field, k kind, w []byte) {
+	a := r.facts
+	if f == fDatum {
+		r.tensor.value(k, w)
+		return
+	}
+	if f == fEmbedding {
+		r.vector.value(k, w)
+		return
+	}
+	if f == fError {
+		r.failed = r.failed || k == isString
+		return
+	}
+	if k == isNull {
+		return
+	}
+	switch f {
+	case fModel:
+		set(&a.Model, w)
+	case fModelVersion:
+		set(&a.ModelVersion, w)
+	case fFinish:
+		r.finish(w)
+	case fType:
+		r.named(w)
+	case fItemType:
+		if string(w) == "function_call" && (r.form == jsonForm || string(r.event.kind) == "response.output_item.added") {
+			r.newCall(0)
+			r.carries()
+		}
+	case fToolIndex:
+		r.findCall(integer(w))
+	case fToolName:
+		r.nameCall(w)
+	case fVector:
+		r.vector.count++
+	default:
+		r.figure(f, k, w)
+	}
+}
+
+// figure takes the values that are figures.
+func (r *Reply) figure(f field, k kind, w []byte) {
+	a := r.facts
+	switch f {
+	case fInputTokens:
+		a.InputTokens = integer(w)
+	case fOutputTokens:
+		a.OutputTokens = integer(w)
+	case fCachedTokens:
+		a.CachedTokens = integer(w)
+	case fReasoningTokens:
+		a.ReasoningTokens = integer(w)
+	case fDatatype:
+		r.tensor.datatype = string(w)
+	case fDimension:
+		r.tensor.dimension(integer(w))
+	case fClass:
+		set(&a.Class, w[:min(len(w), maxClass)])
+	case fScore:
+		switch v, err := strconv.ParseFloat(string(w), 64); {
+		case k == notNumber:
+			a.NaN++
+		case err == nil:
+			a.Score, a.Scored = v, true
+		}
+	}
+}
+
+// finish notes why generation ended. In the responses API a status says that it
+// did and a second field why.
+func (r *Reply) finish(w []byte) {
+	if string(w) == "incomplete" && r.facts.Finish != "" && r.facts.Finish != "in_progress" {
+		return
+	}
+	set(&r.facts.Finish, w)
+}
+
+// integer reads a count; what is none counts 0.
+func integer(w []byte) int64 {
+	n, err := strconv.ParseInt(string(w), 10, 64)
+	if err != nil || n < 0 {
+		return 0
+	}
+	return n
+}
+
+// raw implements handler; nothing of an answer is wanted raw.
+func (r *Reply) raw(field, []byte, bool) {}
