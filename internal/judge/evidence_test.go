@@ -130,8 +130,16 @@ func FuzzReplay(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, file string) {
 		got, err := Replay(p, strings.NewReader(file), 0, nil)
-		if err == nil && math.IsNaN(got.Report.LogE) {
+		switch {
+		case err != nil && !strings.Contains(err.Error(), "evidence line "):
+			t.Fatalf("the error names no line: %v", err)
+		case err != nil:
+			return
+		case math.IsNaN(got.Report.LogE):
 			t.Fatal("evidence is not a number")
+		}
+		for _, m := range got.Report.Metrics {
+			checkIntervals(t, m)
 		}
 	})
 }

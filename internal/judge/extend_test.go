@@ -1,6 +1,7 @@
 package judge
 
 import (
+	"encoding/json"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -203,7 +204,7 @@ func FuzzUpdate(f *testing.F) {
 		s := scenarios[int(which)%len(scenarios)]
 		run := newRun(t, s.policy(), nil)
 		b := Batch{At: at, Share: share, Canary: Side{N: nc, Bad: ec, Value: value, Bins: []BinCount{{bin, nc}}, Classes: []int64{nc, ec}}}
-		b.Stable = Side{N: ns, Bad: es, Value: 1, Bins: []BinCount{{Bin: bin / 2, Count: ns}}, Classes: []int64{ns, es}}
+		b.Stable = Side{N: ns, Bad: es, Value: 1 + value/3, Bins: []BinCount{{Bin: bin / 2, Count: ns}}, Classes: []int64{ns, es}}
 		for range 3 {
 			if run.Update(0, b) != nil {
 				return
@@ -213,6 +214,7 @@ func FuzzUpdate(f *testing.F) {
 		if math.IsNaN(got.LogE) || math.IsNaN(got.Metrics[0].LogE) || math.IsNaN(got.Metrics[0].LogProof) {
 			t.Fatalf("evidence is not a number: %+v", got)
 		}
+		checkIntervals(t, got.Metrics[0])
 		again, err := Restore(s.policy(), run.Snapshot())
 		if err != nil {
 			t.Fatal(err)
@@ -225,6 +227,28 @@ func FuzzUpdate(f *testing.F) {
 
 // FuzzRestore finds more with -fuzzminimizetime 1x: to minimise what is
 // interesting takes a minute each time.
+// checkIntervals demands that what people read can be written as JSON and that
+// no interval's ends are crossed.
+func checkIntervals(t *testing.T, m MetricReport) {
+	if _, err := json.Marshal(m); err != nil {
+		t.Fatalf("%+v cannot be written: %v", m, err)
+	}
+	ends := [][2]*float64{{m.Canary.Low, m.Canary.High}, {m.Stable.Low, m.Stable.High}}
+	for _, i := range []*Interval{m.Ratio, m.Diff} {
+		if i != nil {
+			ends = append(ends, [2]*float64{i.Low, i.High})
+		}
+	}
+	for _, e := range ends {
+		if e[0] != nil && e[1] != nil && *e[0] > *e[1]*(1+1e-9)+1e-300 && *e[0] > *e[1]+1e-9*math.Abs(*e[0]) {
+			t.Fatalf("an interval from %v to %v: %+v", *e[0], *e[1], m)
+		}
+	}
+	if m.MoreSeconds != nil && *m.MoreSeconds < 0 || m.MoreRequests != nil && *m.MoreRequests < 0 {
+		t.Fatalf("a forecast is negative: %+v", m)
+	}
+}
+
 func FuzzRestore(f *testing.F) {
 	for i, s := range scenarios {
 		run, _ := New(s.policy(), nil)
