@@ -87,6 +87,13 @@ type RunStatus struct {
 	// Evidence against the canary, as odds: "1 : 4300".
 	// +optional
 	Evidence string `json:"evidence,omitempty"`
+	// Placebo says what was found when stable was compared with itself beside
+	// the run: evidence there is a false alarm.
+	// +optional
+	Placebo string `json:"placebo,omitempty"`
+	// Division says how requests were really divided between the versions.
+	// +optional
+	Division string `json:"division,omitempty"`
 	// Metrics of the run.
 	// +optional
 	Metrics []MetricStatus `json:"metrics,omitempty"`

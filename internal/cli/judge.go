@@ -28,7 +28,7 @@ func newJudge(sh *shell) *cobra.Command {
 		},
 		Args: cobra.ArbitraryArgs,
 	}
-	cmd.AddCommand(newJudgeVerify(sh), newJudgeReplay(sh))
+	cmd.AddCommand(newJudgeVerify(sh), newJudgeReplay(sh), newJudgeRecord(sh))
 	return cmd
 }
 

@@ -31,6 +31,21 @@ func (sc scene) metrics(s screen) []string {
 	for _, m := range sc.look.Report.Metrics {
 		out = append(out, sc.measured(s, m), sc.worth(s, m))
 	}
+	return append(out, sc.checks(s)...)
+}
+
+// checks says what the checks of the comparison itself found.
+func (sc scene) checks(s screen) []string {
+	var out []string
+	placebo, division := status.Checks(sc.look.Report)
+	for _, text := range []string{placebo, division} {
+		if text == "" {
+			continue
+		}
+		for _, line := range strings.Split(lipgloss.Wrap(s.text(text), max(sc.fit(s)-4, 20), ""), "\n") {
+			out = append(out, "    "+s.paint(faint, line))
+		}
+	}
 	return out
 }
 

@@ -134,6 +134,12 @@ func (c *Client) Run(ctx context.Context, id string) (v1alpha1.Run, error) {
 	return r, c.get(ctx, "/api/v1/runs/"+url.PathEscape(id), nil, &r)
 }
 
+// Record returns the judge's realised false alarms.
+func (c *Client) Record(ctx context.Context) (Record, error) {
+	var r Record
+	return r, c.get(ctx, "/api/v1/judge/record", nil, &r)
+}
+
 // Looks returns the newest looks of a run, oldest first; limit 0: the server's default.
 func (c *Client) Looks(ctx context.Context, run string, limit int) ([]store.Look, error) {
 	var l List[store.Look]

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/haldane-project/haldane/api/v1alpha1"
+	"github.com/haldane-project/haldane/internal/judge"
 	"github.com/haldane-project/haldane/internal/rollout"
 )
 
@@ -127,4 +128,13 @@ func problem(resp *http.Response, data []byte) error {
 	}
 	p.Status = resp.StatusCode
 	return p
+}
+
+// Record is the judge's realised false alarms, over all runs that compared
+// stable with itself.
+type Record struct {
+	judge.Record
+	Rate         *judge.Interval `json:"rate,omitempty"` // share of alarms; nil: no run yet
+	Contradicted bool            `json:"contradicted"`   // the interval lies above what was stated
+	Message      string          `json:"message"`        // in words
 }

@@ -75,7 +75,11 @@ func (r *Run) explainFail(out *Report) {
 		out.Blame = append(out.Blame, r.policy.Metrics[i].Name)
 	}
 	if len(to) > 0 {
-		out.Reason = out.Metrics[to[0]].Reason
+		for _, m := range out.Metrics { // not all of the policy's are among them
+			if m.Name == out.Blame[0] {
+				out.Reason = m.Reason
+			}
+		}
 	}
 	if len(to) > 1 {
 		out.Reason = "Because of " + listed(out.Blame) + ". " + out.Reason

@@ -87,8 +87,8 @@ type Metric struct {
 	// proof takes every bad outcome of the canary, and each of stable's units
 	// once a batch (Side.Units). A share check counts units.
 	PerUnit bool
-	Watch bool // never fails the run: its findings are reported only
-	Pause bool // its findings ask for a pause instead of a rollback
+	Watch   bool // never fails the run: its findings are reported only
+	Pause   bool // its findings ask for a pause instead of a rollback
 }
 
 // Batch is what was seen of one metric, for both versions, in one interval.
@@ -150,6 +150,9 @@ type Report struct {
 	Stable    int64          `json:"stableRequests"`
 	At        float64        `json:"at"` // seconds since the run began, newest evidence
 	Metrics   []MetricReport `json:"metrics"`
+	// Division says whether the canary got the share that was asked for
+	// (ShareCheck), with the share asked for as Stable.Value; nil: not known.
+	Division *MetricReport `json:"division,omitempty"`
 	// Placebo is what the placebo beside the run found; nil: there is none.
 	Placebo *PlaceboReport `json:"placebo,omitempty"`
 	// MoreRequests and MoreSeconds are what the required metric that needs longest

@@ -13,13 +13,19 @@ func (r *Run) Report(step int) Report {
 	out := Report{Verdict: Inconclusive, LogE: clip(r.logM), Threshold: r.bar()}
 	for i, m := range r.policy.Metrics {
 		mr := r.metricReport(i, step)
-		out.Metrics = append(out.Metrics, mr)
 		out.At = max(out.At, r.last[i])
-		if m.Kind == Proportion || out.Canary+out.Stable == 0 {
-			out.Canary, out.Stable = max(out.Canary, mr.Canary.N), max(out.Stable, mr.Stable.N)
-		}
 		if m.Pause && mr.Verdict == Fail && out.Pause == "" {
 			out.Pause = mr.Reason
+		}
+		if m.Kind == ShareCheck {
+			if mr.Canary.N+mr.Stable.N > 0 { // else the provider does not see how requests are divided
+				out.Division = &mr
+			}
+			continue
+		}
+		out.Metrics = append(out.Metrics, mr)
+		if m.Kind == Proportion || out.Canary+out.Stable == 0 {
+			out.Canary, out.Stable = max(out.Canary, mr.Canary.N), max(out.Stable, mr.Stable.N)
 		}
 		if mr.Shared != "" && out.Pause == "" {
 			out.Pause = mr.Shared
@@ -87,8 +93,8 @@ func worseReason(m MetricReport) string {
 	case Category, Drift:
 		return fmt.Sprintf("%s: the canary's distribution differs from stable's; without a difference one sees so much with a chance of %s at most.", m.Name, odds(m.LogE))
 	case ShareCheck:
-		return fmt.Sprintf("%s: the canary got %s of %s %s, %s, where %s was asked for; with the right share one sees so much with a chance of %s at most. The routing or the counting is to be looked at, not the version.",
-			m.Name, grouped(float64(m.Canary.N)), grouped(float64(m.Canary.N+m.Stable.N)), m.Unit, percent(*m.Canary.Value), percent(*m.Stable.Value), odds(m.LogE))
+		return fmt.Sprintf("%s; with the right share one sees so much with a chance of %s at most. The routing or the counting is to be looked at, not the version.",
+			divisionWords(m), odds(m.LogE))
 	}
 	if m.Kind == Proportion && m.Canary.N == 0 {
 		return fmt.Sprintf("%s: none of the requests that were sent to the canary has ended, and %d of stable's have; a good version shows so much with a chance of %s at most.",
@@ -102,14 +108,23 @@ func worseReason(m MetricReport) string {
 		m.Name, amount(*m.Canary.Value, unit), amount(*m.Stable.Value, unit), odds(m.LogE))
 }
 
+// divisionWords says how requests were divided.
+func divisionWords(m MetricReport) string {
+	if m.Canary.Value == nil || m.Stable.Value == nil {
+		return m.Name + ": nothing was divided yet"
+	}
+	return fmt.Sprintf("%s: the canary got %s of %s %s, %s, where %s was asked for",
+		m.Name, grouped(float64(m.Canary.N)), grouped(float64(m.Canary.N+m.Stable.N)), m.Unit, percent(*m.Canary.Value), percent(*m.Stable.Value))
+}
+
 func openReason(m MetricReport) string {
 	switch {
+	case m.Kind == ShareCheck:
+		return divisionWords(m) + "."
 	case m.Canary.N == 0:
 		return m.Name + ": nothing has been seen of the canary yet."
 	case m.Stable.N == 0:
 		return m.Name + ": nothing has been seen of stable, so there is nothing to compare with."
-	case m.Kind == ShareCheck:
-		return m.Name + ": the canary gets the share that was asked for so far."
 	case m.Margin == "":
 		return m.Name + ": nothing is worse so far."
 	case m.MoreRequests == nil:

@@ -47,9 +47,17 @@ type Reader interface {
 // Reading is one read.
 type Reading struct {
 	Samples []Sample
-	Cursor  []byte
-	Newest  time.Time // of the evidence; zero: none
-	Missing string
+	// Placebo is stable compared with itself: of its requests a part, drawn at
+	// random with the canary's share, stands for the canary. Empty where the
+	// provider can not tell requests apart.
+	Placebo []Sample
+	// Division is how requests, or users where they keep their version, were
+	// really divided under the share that was asked for (Side.N): batches of
+	// kind judge.ShareCheck. Empty where the provider can not see it.
+	Division []judge.Batch
+	Cursor   []byte
+	Newest   time.Time // of the evidence; zero: none
+	Missing  string
 }
 
 // Sample is one batch of one metric.

@@ -67,7 +67,7 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	defer x.leave()
 	if x.pick.route == release.BySplit {
-		x.flight.version, x.flight.weight = x.pick.to.version, x.pick.drawn.weight
+		x.flight.version, x.flight.weight, x.flight.unit = x.pick.to.version, x.pick.drawn.weight, x.pick.unit
 		p.flights.start(&x.flight)
 		x.begin = x.flight.begin
 		defer x.flight.end() // also where the handler panics: finish ends it before

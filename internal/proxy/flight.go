@@ -27,6 +27,7 @@ type flightShard struct {
 type flight struct {
 	version    release.VersionID
 	weight     release.Weight
+	unit       uint64
 	begin      time.Time
 	told       atomic.Int32
 	shard      *flightShard // nil: not under way
@@ -115,7 +116,7 @@ func (p *Proxy) Overdue(age time.Duration) {
 		s.mu.Lock()
 		for x := s.head; x != nil && now.Sub(x.begin) > age; x = x.next {
 			if x.told.CompareAndSwap(toldNothing, toldOverdue) {
-				late = append(late, release.Observation{Release: p.name, Version: x.version, Weight: x.weight,
+				late = append(late, release.Observation{Release: p.name, Version: x.version, Weight: x.weight, Unit: x.unit,
 					Route: release.BySplit, Begin: x.begin, Total: now.Sub(x.begin), Stage: release.Overdue})
 			}
 		}

@@ -52,6 +52,8 @@ type house struct {
 	fleet  []rollout.Group
 	down   bool // the runtime can not be asked
 	batch  []metric.Sample
+	beside metric.Reading // placebo and division, for the next read
+	record judge.Record
 	total  int // samples so far: the cursor
 	kept   []metric.Sample
 	read   error
@@ -259,6 +261,9 @@ func (s fakeStore) Save(_ context.Context, in store.Save) (int64, error) {
 	if in.Look != nil {
 		s.rec.Look = in.Look
 	}
+	if in.Placebo != nil {
+		s.record = s.record.Add(*in.Placebo)
+	}
 	s.log.Write(in.Evidence)
 	s.rec.Revision++
 	s.events = append(s.events, in.Events...)
@@ -358,7 +363,8 @@ func (r fakeReader) Read(context.Context) (metric.Reading, error) {
 	if r.read != nil {
 		return metric.Reading{}, r.read
 	}
-	out := metric.Reading{Samples: r.batch}
+	out := metric.Reading{Samples: r.batch, Placebo: r.beside.Placebo, Division: r.beside.Division}
+	r.beside = metric.Reading{}
 	if len(r.batch) > 0 {
 		out.Newest = time.Now()
 	}

@@ -19,7 +19,6 @@ import (
 // request of the canary brings a look at once.
 const lookEvery = 100 * time.Millisecond
 
-
 // Pass makes one pass of a release and says when to make the next one; the
 // zero time means when something happens. It is for callers that bring their
 // own loop; they must not make two passes of one release at a time.
@@ -56,7 +55,7 @@ func (r *Reconciler) pass(ctx context.Context, w *worker) (wake time.Time, gone 
 	}
 	o := r.observe(ctx, w, rec, rel)
 	d := rollout.Decide(o.in)
-	d.Events = append(d.Events, w.session.lostEvidence(o.in.Now)...)
+	d.Events = append(d.Events, w.session.events(o.in.Now)...)
 	acted, err := r.act(ctx, w, rec, o, d)
 	if w.moves++; !acted {
 		w.moves = 0
@@ -185,6 +184,9 @@ func (r *Reconciler) save(ctx context.Context, w *worker, rec store.Record, o ob
 	if err := r.addEvidence(w, rec, o, changed, &s); err != nil {
 		return err
 	}
+	if w.session != nil {
+		s.Placebo = w.session.outcome(d)
+	}
 	if !changed && s.Look == nil && sameObserved(rec.Observed, s.Observed) {
 		return nil
 	}
@@ -192,7 +194,7 @@ func (r *Reconciler) save(ctx context.Context, w *worker, rec store.Record, o ob
 		return fmt.Errorf("save release %s: %w", w.name, err)
 	}
 	if w.session != nil {
-		w.session.lost = ""
+		w.session.told()
 	}
 	if s.Look != nil {
 		w.session.record.saved()

@@ -29,7 +29,8 @@ type record struct {
 
 type recorded struct {
 	metric.Sample
-	sealed bool // nothing is merged into it
+	sealed    bool // nothing is merged into it
+	intervals bool // no batch: from here on the metric is judged by intervals
 }
 
 func newRecord(p judge.Policy) *record { return &record{metrics: p.Metrics} }
@@ -47,7 +48,16 @@ func (r *record) add(samples []metric.Sample, deciding bool) {
 		if !deciding && (x.Batch.At > exactFor || len(r.batches) >= mostBatches) && r.merge(x) {
 			continue
 		}
-		r.batches = append(r.batches, recorded{x, deciding || x.Batch.At <= exactFor && len(r.batches) < mostBatches})
+		r.batches = append(r.batches, recorded{Sample: x, sealed: deciding || x.Batch.At <= exactFor && len(r.batches) < mostBatches})
+	}
+}
+
+// countIntervals records that metrics are judged by intervals from now on.
+func (r *record) countIntervals(names []string) {
+	for i, m := range r.metrics {
+		if slices.Contains(names, m.Name) {
+			r.batches = append(r.batches, recorded{Sample: metric.Sample{Metric: i}, sealed: true, intervals: true})
+		}
 	}
 }
 
@@ -71,7 +81,7 @@ func (r *record) merge(x metric.Sample) bool {
 
 // sum is both sides together; neither is changed.
 func sum(a, b judge.Side) judge.Side {
-	out := judge.Side{N: a.N + b.N, Bad: a.Bad + b.Bad, Bins: sumBins(a.Bins, b.Bins)}
+	out := judge.Side{N: a.N + b.N, Bad: a.Bad + b.Bad, Units: a.Units + b.Units, Firsts: a.Firsts + b.Firsts, Bins: sumBins(a.Bins, b.Bins)}
 	if len(a.Classes) < len(b.Classes) {
 		a, b = b, a
 	}
@@ -108,7 +118,11 @@ func (r *record) lines() ([]byte, error) {
 		}
 	}
 	for _, x := range r.batches {
-		if err := judge.WriteEvidence(&out, judge.LineOf(r.metrics[x.Metric], x.Batch)); err != nil {
+		line := judge.LineOf(r.metrics[x.Metric], x.Batch)
+		if x.intervals {
+			line = judge.EvidenceLine{Metric: line.Metric, Intervals: true}
+		}
+		if err := judge.WriteEvidence(&out, line); err != nil {
 			return nil, fmt.Errorf("record the evidence: %w", err)
 		}
 	}

@@ -5,6 +5,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/haldane-project/haldane/internal/judge"
@@ -20,21 +22,25 @@ import (
 type session struct {
 	run     string
 	judge   *judge.Run
+	placebo *judge.Run // stable against itself, under the same policy
+	share   int        // index of the check of how requests are divided; -1: none
 	record  *record
 	reader  metric.Reader
 	cursor  []byte
 	newest  time.Time
 	missing string
-	lost    string // why the judge began anew, until that is saved; empty: it did not
-	canary  int64  // requests at the look before, for the observed share
+	lost    string          // why the judge began anew, until that is saved; empty: it did not
+	found   []rollout.Event // of the placebo, until they are saved
+	canary  int64           // requests at the look before, for the observed share
 	stable  int64
 	seen    float64
 }
 
 // saved is the judge's part of a record.
 type saved struct {
-	Run   string `json:"run"`
-	State []byte `json:"state"`
+	Run     string `json:"run"`
+	State   []byte `json:"state"`
+	Placebo []byte `json:"placebo,omitempty"`
 }
 
 // openSession opens or continues the judge of a run. A run of another version
@@ -50,7 +56,7 @@ func (r *Reconciler) openSession(ctx context.Context, w *worker, rec store.Recor
 	}
 	w.closeSession()
 	policy := rollout.Policy(run.Analysis, run.Plan)
-	state, cursor := savedJudge(rec, run.ID)
+	was, cursor := savedJudge(rec, run.ID)
 	reader, err := r.Metrics.Open(ctx, metric.Subject{
 		Release: rel, Run: run.ID, Stable: *run.From, Canary: run.To,
 		Started: run.Started, Metrics: run.Analysis.Metrics,
@@ -59,7 +65,8 @@ func (r *Reconciler) openSession(ctx context.Context, w *worker, rec store.Recor
 		return nil, fmt.Errorf("open the evidence of run %s: %w", run.ID, err)
 	}
 	s := &session{run: run.ID, record: newRecord(policy), reader: reader, cursor: cursor}
-	if err = s.startJudge(ctx, policy, state); err != nil {
+	s.share = slices.IndexFunc(policy.Metrics, func(m judge.Metric) bool { return m.Kind == judge.ShareCheck })
+	if err = s.startJudge(ctx, policy, was); err != nil {
 		_ = reader.Close()
 		return nil, fmt.Errorf("start the judge of run %s: %w", run.ID, err)
 	}
@@ -73,11 +80,14 @@ func (r *Reconciler) openSession(ctx context.Context, w *worker, rec store.Recor
 // startJudge continues a saved judge. One that another version of the program
 // saved and this one can not read begins anew behind the saved cursor: its
 // evidence is lost, and none is counted twice.
-func (s *session) startJudge(ctx context.Context, p judge.Policy, state []byte) error {
-	if state != nil {
+func (s *session) startJudge(ctx context.Context, p judge.Policy, was saved) error {
+	if was.State != nil {
 		var err error
-		if s.judge, err = judge.Restore(p, state); err == nil {
-			return nil
+		if s.judge, err = judge.Restore(p, was.State); err == nil {
+			if s.placebo, err = judge.Restore(p, was.Placebo); err != nil { // of another version of the program
+				s.placebo, err = judge.New(p, nil)
+			}
+			return err
 		}
 		s.lost = fmt.Sprintf("the evidence so far was lost and the judge begins anew: its saved state can not be read: %v", err)
 	}
@@ -85,27 +95,42 @@ func (s *session) startJudge(ctx context.Context, p judge.Policy, state []byte) 
 	if err != nil {
 		return fmt.Errorf("read stable's history: %w", err)
 	}
-	if state == nil { // else the record has its beginning
+	if was.State == nil { // else the record has its beginning
 		s.record.begin(h)
 	}
-	s.judge, err = judge.New(p, h)
+	if len(h) > 0 { // the provider knows nothing of what the policy adds to its metrics
+		h = append(h, make([]judge.History, len(p.Metrics)-len(h))...)
+	}
+	if s.judge, err = judge.New(p, h); err == nil {
+		s.placebo, err = judge.New(p, h)
+	}
 	return err
 }
 
-// lostEvidence tells once that the judge began anew.
-func (s *session) lostEvidence(now time.Time) []rollout.Event {
-	if s == nil || s.lost == "" {
+// events tells once that the judge began anew, and what the placebo found.
+func (s *session) events(now time.Time) []rollout.Event {
+	if s == nil {
 		return nil
 	}
-	return []rollout.Event{{At: now, Reason: "EvidenceLost", Message: s.lost, Run: s.run, Warning: true}}
+	var out []rollout.Event
+	if s.lost != "" {
+		out = append(out, rollout.Event{Reason: "EvidenceLost", Message: s.lost, Warning: true})
+	}
+	out = append(out, s.found...)
+	for i := range out {
+		out[i].At, out[i].Run = now, s.run
+	}
+	return out
 }
 
-func savedJudge(rec store.Record, run string) (state, cursor []byte) {
-	var s saved
-	if len(rec.Judge) == 0 || json.Unmarshal(rec.Judge, &s) != nil || s.Run != run {
-		return nil, nil
+// told forgets the events that were saved.
+func (s *session) told() { s.lost, s.found = "", nil }
+
+func savedJudge(rec store.Record, run string) (was saved, cursor []byte) {
+	if len(rec.Judge) == 0 || json.Unmarshal(rec.Judge, &was) != nil || was.Run != run {
+		return saved{}, nil
 	}
-	return s.State, rec.Cursor
+	return was, rec.Cursor
 }
 
 // judged reports whether the run compares two versions.
@@ -125,7 +150,12 @@ func (s *session) read(ctx context.Context) error {
 	if got.Newest.After(s.newest) {
 		s.newest = got.Newest
 	}
-	var first error
+	first := s.readPlacebo(got.Placebo)
+	if s.share >= 0 {
+		for _, b := range got.Division {
+			got.Samples = append(got.Samples, metric.Sample{Metric: s.share, Batch: b})
+		}
+	}
 	taken, failed := make([]metric.Sample, 0, len(got.Samples)), s.judge.Failed()
 	for _, x := range got.Samples {
 		switch err := s.judge.Update(x.Metric, x.Batch); {
@@ -141,8 +171,10 @@ func (s *session) read(ctx context.Context) error {
 
 // evidence is the judge's word for the run's step.
 func (s *session) evidence(run *rollout.Run) rollout.Evidence {
+	rep := s.judge.Report(rollout.LooseIndex(run.Plan, run.Step))
+	rep.Placebo = s.judge.Placebo(s.placebo)
 	return rollout.Evidence{
-		Report:  s.judge.Report(rollout.LooseIndex(run.Plan, run.Step)),
+		Report:  rep,
 		Newest:  s.newest,
 		Missing: cmp.Or(s.lost, s.missing),
 	}
@@ -160,5 +192,46 @@ func (s *session) look(run *rollout.Run, rep judge.Report, want release.Weight, 
 
 // snapshot is what a restart continues from.
 func (s *session) snapshot() (json.RawMessage, error) {
-	return json.Marshal(saved{Run: s.run, State: s.judge.Snapshot()})
+	return json.Marshal(saved{Run: s.run, State: s.judge.Snapshot(), Placebo: s.placebo.Snapshot()})
+}
+
+// readPlacebo takes in what stable did against itself, and heeds what that
+// shows before the canary is judged by the same requests. The placebo heeds it
+// too: it is judged as the canary is.
+func (s *session) readPlacebo(samples []metric.Sample) error {
+	var first error
+	failed := s.placebo.Failed()
+	for _, x := range samples {
+		if err := s.placebo.Update(x.Metric, x.Batch); err != nil && first == nil {
+			first = fmt.Errorf("placebo's evidence of metric %d refused: %w", x.Metric, err)
+		}
+	}
+	if names := s.judge.HeedPlacebo(s.placebo); len(names) > 0 {
+		s.placebo.HeedPlacebo(s.placebo)
+		s.record.countIntervals(names)
+		s.found = append(s.found, rollout.Event{Reason: "BurstsFound",
+			Message: fmt.Sprintf("stable's own requests fail in bursts (%s): intervals are judged from now on, not requests", strings.Join(names, ", "))})
+	}
+	if s.placebo.Failed() && !failed {
+		s.found = append(s.found, rollout.Event{Reason: "PlaceboAlarm", Message: s.judge.Placebo(s.placebo).Finding, Warning: true})
+	}
+	return first
+}
+
+// outcome is what the run adds to the judge's record when it ends: was stable
+// found worse than itself? Nil: it goes on, or stable was not compared.
+func (s *session) outcome(d rollout.Decision) *judge.Record {
+	ended := slices.ContainsFunc(d.Ended, func(r rollout.Run) bool { return r.ID == s.run })
+	if r := d.State.Run; !ended && (r == nil || r.ID != s.run || !r.Phase.Ended()) && !d.Gone {
+		return nil
+	}
+	p := s.judge.Placebo(s.placebo)
+	if p.Canary == 0 || p.Stable == 0 {
+		return nil
+	}
+	out := &judge.Record{Runs: 1, Allowed: s.placebo.Policy().Alpha}
+	if p.Alarm {
+		out.Alarms = 1
+	}
+	return out
 }

@@ -8,7 +8,10 @@ type Analysis struct {
 	FalsePromotion float64 // alpha of the non-inferiority proof, for each required metric
 	MinRequests    int64   // canary requests that every step needs at least
 	WarmUp         time.Duration
-	Metrics        []Metric
+	// PerUser: the release is sticky, so that a user is what is assigned at random
+	// and counts once, however often requests of theirs fail.
+	PerUser bool
+	Metrics []Metric
 }
 
 // MetricKind names the statistical family of a metric.
@@ -38,7 +41,18 @@ type Metric struct {
 	Limit    *Limit   // absolute limit, tested sequentially as well
 	Quantile float64  // latency, amount: the quantile that promotion is proven for
 	Judge    JudgedAs // what a finding does
+	Harm     Harm     // rate, gauge: which direction is worse
 }
+
+// Harm is the direction in which a metric gets worse.
+type Harm string
+
+// HarmMore is the default.
+const (
+	HarmMore   Harm = "more"
+	HarmFewer  Harm = "fewer"
+	HarmEither Harm = "either"
+)
 
 // JudgedAs is what evidence against the canary does.
 type JudgedAs string
@@ -69,4 +83,7 @@ type Source struct {
 	Prometheus string // PromQL with $version, $release, $role, $window
 	Process    string // "cpu" or "memory" of the version's processes
 	LLM        string
+	// Response is what the router sees of every answer: "4xx" or "5xx" (share of
+	// answers with such a status code), "bytes" (their size).
+	Response string
 }

@@ -12,13 +12,29 @@ import (
 // regression (judge: restarts).
 const Horizon = 1800
 
+// guarded is how many times worse than stable was before the run both versions
+// together may get before a run pauses: a canary that hurts what they share
+// hides from every comparison.
+const guarded = 5
+
+// burst is the interval in seconds whose bad requests are bet on once where a
+// placebo finds that requests fail together.
+const burst = 1
+
+// ShareMetric is the check of how requests are divided, the last metric of every
+// policy. No metric of a manifest can have its name.
+const ShareMetric = "traffic share"
+
 // Policy is what a run of this plan is judged by. Its metrics are those of the
-// analysis, in their order; Looseness holds each multiple that a step of the
-// plan asks for, once.
+// analysis, in their order, and ShareMetric behind them; Looseness holds each
+// multiple that a step of the plan asks for, once.
 func Policy(a release.Analysis, p release.Plan) judge.Policy {
 	out := judge.Policy{Alpha: a.FalseRollback, AlphaPromote: a.FalsePromotion, Horizon: Horizon, Looseness: looseness(p)}
 	for _, m := range a.Metrics {
-		out.Metrics = append(out.Metrics, judgeMetric(m))
+		out.Metrics = append(out.Metrics, judgeMetric(m, a.PerUser))
+	}
+	if len(out.Metrics) > 0 {
+		out.Metrics = append(out.Metrics, judge.Metric{Name: ShareMetric, Kind: judge.ShareCheck, Pause: true, PerUnit: a.PerUser, Limit: math.NaN()})
 	}
 	return out
 }
@@ -43,16 +59,27 @@ func looseness(p release.Plan) []float64 {
 
 func loose(s release.Step) float64 { return max(s.Looseness, 1) }
 
-func judgeMetric(m release.Metric) judge.Metric {
+func judgeMetric(m release.Metric, perUser bool) judge.Metric {
 	out := judge.Metric{
 		Name: m.Name, Kind: judgeKind(m.Kind), Share: m.Share, Required: m.Required,
 		Ratio: m.Margin.Ratio, Difference: m.Margin.Difference, Quantile: m.Quantile,
-		Limit: math.NaN(), Watch: m.Judge == release.JudgedWatch, Pause: m.Judge == release.JudgedPause,
+		Limit: math.NaN(), Harm: judge.Harm(m.Harm), Watch: m.Judge == release.JudgedWatch, Pause: m.Judge == release.JudgedPause,
 	}
 	if out.Kind == judge.Latency || out.Kind == judge.Amount {
 		// What the margin tolerates must not fail the run: small systematic
 		// differences between two processes are real, and no regression.
 		out.Tolerate = out.Ratio
+	}
+	if m.Source == (release.Source{}) {
+		switch m.Kind {
+		case release.Errors:
+			out.Guard, out.PerUnit = guarded, perUser
+			if !perUser {
+				out.Interval = burst
+			}
+		case release.Latency:
+			out.Guard = guarded
+		}
 	}
 	if m.Limit != nil {
 		out.Limit, out.LimitBelow = m.Limit.Value, m.Limit.Below

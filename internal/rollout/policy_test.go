@@ -16,17 +16,22 @@ func TestPolicy(t *testing.T) {
 	a := release.Analysis{FalseRollback: 0.01, FalsePromotion: 0.05, Metrics: []release.Metric{
 		{Name: "errors", Kind: release.Errors, Share: 0.5, Required: true, Margin: release.Margin{Ratio: 1.5, Difference: 0.001}},
 		{Name: "slow", Kind: release.Latency, Share: 0.5, Quantile: 0.99, Limit: &release.Limit{Below: true, Value: 0.3}},
-		{Name: "memory", Kind: release.Gauge, Judge: release.JudgedPause},
+		{Name: "memory", Kind: release.Gauge, Judge: release.JudgedPause, Harm: release.HarmFewer},
 	}}
 	p := release.Plan{Steps: []release.Step{{Looseness: 2}, {Looseness: 1}, {Looseness: 2}, {}}}
 	got := Policy(a, p)
 	want := judge.Policy{Alpha: 0.01, AlphaPromote: 0.05, Horizon: 1800, Looseness: []float64{1, 2}, Metrics: []judge.Metric{
-		{Name: "errors", Kind: judge.Proportion, Share: 0.5, Required: true, Ratio: 1.5, Difference: 0.001, Limit: math.NaN()},
-		{Name: "slow", Kind: judge.Latency, Share: 0.5, Quantile: 0.99, LimitBelow: true, Limit: 0.3},
-		{Name: "memory", Kind: judge.Gauge, Pause: true, Limit: math.NaN()},
+		{Name: "errors", Kind: judge.Proportion, Share: 0.5, Required: true, Ratio: 1.5, Difference: 0.001, Limit: math.NaN(), Interval: 1, Guard: 5},
+		{Name: "slow", Kind: judge.Latency, Share: 0.5, Quantile: 0.99, LimitBelow: true, Limit: 0.3, Guard: 5},
+		{Name: "memory", Kind: judge.Gauge, Pause: true, Limit: math.NaN(), Harm: judge.Fewer},
+		{Name: "traffic share", Kind: judge.ShareCheck, Pause: true, Limit: math.NaN()},
 	}}
 	if diff := cmp.Diff(want, got, cmpopts.EquateNaNs()); diff != "" {
 		t.Error(diff)
+	}
+	a.PerUser = true
+	if got := Policy(a, p).Metrics; !got[0].PerUnit || got[0].Interval != 0 || got[1].PerUnit || !got[3].PerUnit {
+		t.Errorf("a sticky release is judged by %+v, expected users for errors and shares", got)
 	}
 	for i, want := range []int{1, 0, 1, 0} {
 		if got := LooseIndex(p, i); got != want {

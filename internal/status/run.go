@@ -31,10 +31,23 @@ func runStatus(run rollout.Run, rep *judge.Report) v1alpha1.RunStatus {
 	}
 	out.CanaryRequests, out.StableRequests = rep.Canary, rep.Stable
 	out.Evidence = Odds(rep.LogE)
+	out.Placebo, out.Division = Checks(*rep)
 	for _, m := range rep.Metrics {
 		out.Metrics = append(out.Metrics, metricStatus(m))
 	}
 	return out
+}
+
+// Checks says what the checks of the comparison itself found: stable against
+// itself, and how requests were divided. Empty: nothing is known.
+func Checks(rep judge.Report) (placebo, division string) {
+	if rep.Placebo != nil {
+		placebo = rep.Placebo.Finding
+	}
+	if rep.Division != nil {
+		division = upper(rep.Division.Reason)
+	}
+	return placebo, division
 }
 
 func metricStatus(m judge.MetricReport) v1alpha1.MetricStatus {

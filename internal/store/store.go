@@ -88,6 +88,8 @@ type Save struct {
 	// (judge.EvidenceLine). It is appended to that of the look's run; without a
 	// look it is refused.
 	Evidence []byte
+	// Placebo is what a run that ends now adds to the judge's record; nil: nothing.
+	Placebo  *judge.Record
 	Events   []rollout.Event
 	Ended    []rollout.Run // for the history: ended in this pass, before the run in State
 	Consumed []rollout.IntentAnswer
@@ -129,6 +131,9 @@ type Store interface {
 	// Evidence returns what the judge of a run took in, oldest first; empty where
 	// nothing is kept. It must be closed.
 	Evidence(ctx context.Context, run string) (Evidence, error)
+	// FalseAlarms is the judge's record: the sum of every Save's Placebo. It
+	// outlives runs that are forgotten and releases that are gone.
+	FalseAlarms(ctx context.Context) (judge.Record, error)
 	// Events returns at most limit events, oldest first: those behind after, or
 	// the newest ones where after is 0; name "" for all.
 	Events(ctx context.Context, name string, after int64, limit int) ([]StoredEvent, error)

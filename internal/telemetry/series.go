@@ -31,6 +31,14 @@ type cell struct {
 // The classes of status codes: 0 is no answer at all.
 const classes = 6
 
+// classOf is the class of a status code.
+func classOf(status int) int {
+	if c := status / 100; c > 0 && c < classes {
+		return c
+	}
+	return 0
+}
+
 // The outcomes.
 const outcomes = 3
 
@@ -109,11 +117,7 @@ func (t *tally) count(o *release.Observation) {
 		t.mirrored[outcome]++
 		return
 	}
-	class := o.Status / 100
-	if class < 0 || class >= classes {
-		class = 0
-	}
-	t.codes[class][outcome]++
+	t.codes[classOf(o.Status)][outcome]++
 	t.inBytes += o.In
 	t.outBytes += o.Out
 	if o.Shielded {

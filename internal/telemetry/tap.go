@@ -20,14 +20,22 @@ import (
 // reason a request waits until all that were routed before it have ended
 // (TapOptions.Settled): while the process of one version stalls only the other's
 // requests end, and those alone are no random draw.
+//
+// Beside the comparison it labels a part of stable's requests as a placebo
+// (placebo.go), tells users apart who fail (TapOptions.Users), and counts how
+// requests were divided (division.go).
 type Tap struct {
 	recorder *Recorder
 	sides    [2]*tapSide
 	keys     [2]key
 	settled  func() time.Time
+	told     func() time.Duration
 	warmUp   int64 // nanoseconds
 	first    atomic.Int64
 	wake     chan struct{}
+	placebo  placebo
+	users    *users    // nil: requests are not assigned by user
+	divided  divisions // only Drain uses it
 	cells    []tapCell
 	closed   sync.Once
 }
@@ -43,6 +51,7 @@ type tapCell struct {
 	waiting  []ended
 	portions []*portion
 	free     []*portion
+	routed   []routed
 	skipped  int64
 	last     [2]int64 // stable, canary: unix nanoseconds when a request ended last
 	_        [64]byte
@@ -52,11 +61,22 @@ type tapCell struct {
 type ended struct {
 	begin  int64 // unix nanoseconds
 	share  release.Weight
-	who    uint8 // 0 stable, 1 canary
+	unit   uint64
+	who    uint8 // stable, canary or labelled
 	failed bool
 	stage  release.Stage
+	class  uint8 // of the status code; 0: no answer
 	bin    uint16
+	bytes  uint16 // bin of the answer's size
 }
+
+// Whose a request is.
+const (
+	stable   = iota
+	canary   // sent to it
+	labelled // stable's, labelled as a placebo
+	sides
+)
 
 // mostWaiting bounds what one cell holds back: beyond it requests count at
 // once. It is some seconds of the most that one machine can serve.
@@ -65,12 +85,15 @@ const mostWaiting = 1 << 17
 // portion is what one cell saw at one share.
 type portion struct {
 	share release.Weight
-	sides [2]side // stable, canary
+	sides [sides]side
 }
 
 type side struct {
 	n, bad int64
+	class  [classes]int64
+	failed []uint64 // units of the failed requests, where users are told apart
 	bins   [numBins]uint32
+	bytes  [numBins]uint32
 }
 
 // TapOptions of a tap.
@@ -85,11 +108,18 @@ type TapOptions struct {
 	// Settled is the moment up to which every request has been observed. Nil:
 	// requests count as they end.
 	Settled func() time.Time
+	// Told is the age by which every request has been observed, at its end or as
+	// overdue: how requests were divided is known then. Nil: as they end.
+	Told func() time.Duration
+	// Users says that requests are assigned by user (Observation.Unit), so that a
+	// user is what was drawn.
+	Users bool
 }
 
 // Portions is one draining of a tap.
 type Portions struct {
 	Portions []Portion // sorted by share; only shares at which there were requests
+	Divided  []Divided // sorted by share
 	Skipped  int64     // requests that could tell nothing: one version had all of the traffic, or warm-up
 	First    time.Time // when the canary's first request came; zero: not yet
 	Stable   time.Time // when stable answered its last request since the last draining; zero: none
@@ -100,7 +130,10 @@ type Portions struct {
 type Portion struct {
 	Share  release.Weight // the canary's, 0 < Share < release.Full
 	Canary Count
-	Stable Count
+	Stable Count // Placebo and Rest together
+	// Placebo is a part of stable's requests, each with the probability Share.
+	Placebo Count
+	Rest    Count
 }
 
 // Count is one version's part. Bins has the total time of successful requests
@@ -109,7 +142,12 @@ type Portion struct {
 // with their age then, however they ended.
 type Count struct {
 	N, Bad int64
+	Class  [6]int64 // requests by the class of their status code; 0: no answer
 	Bins   []judge.BinCount
+	Bytes  []judge.BinCount // sizes of the answers of successful requests (judge.Amount)
+	// Users had a failed request since the last draining, Firsts of them for the
+	// first time (TapOptions.Users).
+	Users, Firsts int64
 	// Seconds are the Bins of each second (History only); not to be changed.
 	Seconds [][]judge.BinCount
 }
@@ -120,9 +158,15 @@ func (r *Recorder) Tap(rel string, stable, canary release.VersionID, o TapOption
 		recorder: r,
 		keys:     [2]key{{rel, stable}, {rel, canary}},
 		settled:  o.Settled,
+		told:     o.Told,
+		placebo:  newPlacebo(),
+		divided:  newDivisions(o.Users),
 		warmUp:   int64(o.WarmUp),
 		wake:     make(chan struct{}, 1),
 		cells:    make([]tapCell, r.stripes),
+	}
+	if o.Users {
+		t.users = newUsers()
 	}
 	if !o.First.IsZero() {
 		t.first.Store(o.First.UnixNano())
@@ -184,12 +228,15 @@ func (t *Tap) Wake() <-chan struct{} { return t.wake }
 
 // add counts an observation of the side's version.
 func (x *tapSide) add(stripe int, o *release.Observation) {
+	t, who, share := x.tap, stable, release.Full-o.Weight
+	if x.canary {
+		who, share = canary, o.Weight
+	}
+	t.route(stripe, who, share, o)
 	if o.Route != release.BySplit || o.Outcome == release.ClientFault {
 		return
 	}
-	t, who, share := x.tap, 0, release.Full-o.Weight
 	if x.canary {
-		who, share = 1, o.Weight
 		t.first.CompareAndSwap(0, o.Begin.UnixNano())
 	}
 	counts := share > 0 && share < release.Full && t.warm(o.Begin.UnixNano())
@@ -198,10 +245,7 @@ func (x *tapSide) add(stripe int, o *release.Observation) {
 		c.last[who] = max(c.last[who], o.Begin.Add(o.Total).UnixNano())
 	}
 	if counts {
-		c.wait(t.settled != nil, ended{
-			begin: o.Begin.UnixNano(), share: share, who: uint8(who), //nolint:gosec // 0 or 1
-			failed: o.Outcome == release.Failed, stage: o.Stage, bin: uint16(binOf(o.Total)), //nolint:gosec // a bin fits
-		})
+		c.wait(t.settled != nil, t.ended(who, share, o))
 	} else if o.Stage != release.Overdue {
 		c.skipped++
 	}
@@ -209,6 +253,21 @@ func (x *tapSide) add(stripe int, o *release.Observation) {
 	if counts && x.canary && o.Outcome == release.Failed {
 		t.signal()
 	}
+}
+
+// ended is what is kept of a request until those before it have ended.
+func (t *Tap) ended(who int, share release.Weight, o *release.Observation) ended {
+	e := ended{
+		begin: o.Begin.UnixNano(), share: share, who: uint8(who), stage: o.Stage, failed: o.Outcome == release.Failed,
+		class: uint8(classOf(o.Status)), bin: uint16(binOf(o.Total)), bytes: uint16(min(judge.BinOf(judge.Amount, float64(max(o.Out, 0))), numBins-1)), //nolint:gosec // all of them fit
+	}
+	if t.users != nil {
+		e.unit = o.Unit
+	}
+	if who == stable && t.placebo.draws(o, share) {
+		e.who = labelled
+	}
+	return e
 }
 
 func (t *Tap) signal() {
@@ -277,7 +336,7 @@ func (c *tapCell) release(before int64) (failure bool) {
 			c.of(e.share).sides[e.who].count(e)
 			continue
 		}
-		failure = failure || e.failed && e.who == 1
+		failure = failure || e.failed && e.who == canary
 		kept = append(kept, e)
 	}
 	c.waiting = kept
@@ -289,10 +348,13 @@ func (c *tapCell) release(before int64) (failure bool) {
 func (s *side) count(e ended) {
 	if e.stage != release.Overdue {
 		s.n++
+		s.class[e.class]++
 		if e.failed {
 			s.bad++
+			s.failed = append(s.failed, e.unit)
 			return
 		}
+		s.bytes[e.bytes]++
 	}
 	if e.stage != release.EndedOverdue {
 		s.bins[e.bin]++
@@ -309,7 +371,7 @@ func (t *Tap) Drain() Portions {
 	if t.settled != nil {
 		before = t.settled().UnixNano()
 	}
-	waits := false
+	waits, now := false, time.Now()
 	sums := map[release.Weight]*portion{}
 	var last [2]int64
 	for i := range t.cells {
@@ -321,6 +383,8 @@ func (t *Tap) Drain() Portions {
 		}
 		c.free = append(c.free[:0], c.portions...)
 		c.portions = c.portions[:0]
+		t.divided.take(c.routed)
+		c.routed = c.routed[:0]
 		out.Skipped += c.skipped
 		for who, n := range c.last {
 			last[who] = max(last[who], n)
@@ -332,8 +396,9 @@ func (t *Tap) Drain() Portions {
 		time.AfterFunc(again, t.signal)
 	}
 	for _, p := range sums {
-		out.Portions = append(out.Portions, Portion{Share: p.share, Stable: p.sides[0].take(), Canary: p.sides[1].take()})
+		out.Portions = append(out.Portions, t.portion(p))
 	}
+	out.Divided = t.divided.until(now, t.told)
 	slices.SortFunc(out.Portions, func(a, b Portion) int { return int(a.Share - b.Share) })
 	out.First, out.Stable, out.Canary = timeOf(t.first.Load()), timeOf(last[0]), timeOf(last[1])
 	return out
@@ -347,16 +412,46 @@ func (p *portion) into(sum *portion) *portion {
 	}
 	for who := range p.sides {
 		from, to := &p.sides[who], &sum.sides[who]
-		to.n += from.n
-		to.bad += from.bad
-		for i, n := range from.bins {
-			to.bins[i] += n
-		}
+		to.add(from)
 	}
 	return sum
 }
 
-func (s *side) take() Count { return Count{N: s.n, Bad: s.bad, Bins: sparse(s.bins[:])} }
+func (s *side) add(from *side) {
+	s.n += from.n
+	s.bad += from.bad
+	s.failed = append(s.failed, from.failed...)
+	for i, n := range from.class {
+		s.class[i] += n
+	}
+	for i, n := range from.bins {
+		s.bins[i] += n
+	}
+	for i, n := range from.bytes {
+		s.bytes[i] += n
+	}
+}
+
+// portion is what is handed out of a sum.
+func (t *Tap) portion(p *portion) Portion {
+	out := Portion{Share: p.share}
+	for who, to := range map[int]*Count{stable: &out.Rest, canary: &out.Canary, labelled: &out.Placebo} {
+		s := &p.sides[who]
+		*to = s.take()
+		if t.users != nil {
+			to.Users, to.Firsts = t.users.count(s.failed)
+		}
+	}
+	all := &p.sides[stable]
+	all.add(&p.sides[labelled])
+	out.Stable = all.take()
+	out.Stable.Users, out.Stable.Firsts = out.Rest.Users+out.Placebo.Users, out.Rest.Firsts+out.Placebo.Firsts
+	return out
+}
+
+func (s *side) take() Count {
+	return Count{N: s.n, Bad: s.bad, Class: s.class, Bins: sparse(s.bins[:]), Bytes: sparse(s.bytes[:])}
+}
 
 func timeOf(nano int64) time.Time {
 	if nano == 0 {

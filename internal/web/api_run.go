@@ -41,6 +41,7 @@ func (s *Server) runRoutes(api huma.API) {
 	huma.Register(api, op("get-run", "GET", "/api/v1/runs/{id}", "One run.", 404), s.getRun)
 	huma.Register(api, op("list-looks", "GET", "/api/v1/runs/{id}/looks", "What the judge read in a run, oldest first."), s.listLooks)
 	huma.Register(api, op("list-events", "GET", "/api/v1/releases/{name}/events", "What happened to a release, oldest first."), s.listEvents)
+	huma.Register(api, op("get-record", "GET", "/api/v1/judge/record", "How often runs of stable against itself would have been rolled back: the judge's realised false alarms."), s.getRecord)
 	huma.Register(api, op("list-audit", "GET", "/api/v1/audit", "Who asked for what, newest first."), s.listAudit)
 }
 
@@ -54,6 +55,14 @@ func (s *Server) listRuns(ctx context.Context, in *runsInput) (*answer[client.Li
 		out.Items = append(out.Items, status.RunOf(r))
 	}
 	return &answer[client.List[v1alpha1.Run]]{out}, nil
+}
+
+func (s *Server) getRecord(ctx context.Context, _ *struct{}) (*answer[client.Record], error) {
+	r, err := s.o.Store.FalseAlarms(ctx)
+	if err != nil {
+		return nil, s.problem(ctx, "read the judge's record", err)
+	}
+	return &answer[client.Record]{client.Record{Record: r, Rate: r.Rate(), Contradicted: r.Contradicted(), Message: r.Words()}}, nil
 }
 
 func (s *Server) getRun(ctx context.Context, in *IDPath) (*answer[v1alpha1.Run], error) {

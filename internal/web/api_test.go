@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/haldane-project/haldane/internal/client"
+	"github.com/haldane-project/haldane/internal/judge"
 	"github.com/haldane-project/haldane/internal/rollout"
 	"github.com/haldane-project/haldane/internal/store"
 )
@@ -276,4 +277,38 @@ func TestPagesShowWhatIs(t *testing.T) {
 	rec.State.Run = nil
 	m.set(rec)
 	page("/releases/hello", 200)
+}
+
+func TestRecordThroughTheClient(t *testing.T) {
+	m := newMemory()
+	_, srv := start(t, m, nil)
+	c := dial(t, srv, "")
+	if got, err := c.Record(t.Context()); err != nil || got.Rate != nil || got.Contradicted || got.Message != "No run with a placebo has ended yet." {
+		t.Errorf("the record of nothing is %+v (%v)", got, err)
+	}
+	m.record = judge.Record{Runs: 100, Alarms: 20, Allowed: 1}
+	got, err := c.Record(t.Context())
+	if err != nil || got.Runs != 100 || got.Alarms != 20 || got.Rate == nil || *got.Rate.Value != 0.2 || !got.Contradicted || got.Message != m.record.Words() {
+		t.Errorf("the record is %+v (%v)", got, err)
+	}
+	rec := live(m, "hello")
+	look := rec.Look
+	look.Report.Placebo = &judge.PlaceboReport{Finding: "Stable was compared with itself: no false alarm."}
+	look.Report.Division = &judge.MetricReport{Reason: "traffic share: the canary got 5.1 % of 900 requests, where 5 % was asked for."}
+	for path, want := range map[string][]string{
+		"/":               {"20 false alarms in 100 runs"},
+		"/releases/hello": {"Stable was compared with itself: no false alarm.", "Traffic share: the canary got 5.1 % of 900 requests"},
+	} {
+		resp, err := http.Get(srv.URL + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, _ := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		for _, w := range want {
+			if !strings.Contains(string(body), w) {
+				t.Errorf("%s does not say %q", path, w)
+			}
+		}
+	}
 }

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/haldane-project/haldane/internal/judge"
 	"github.com/haldane-project/haldane/internal/rollout"
 	"github.com/haldane-project/haldane/internal/store"
 )
@@ -24,6 +25,7 @@ type memory struct {
 	events   []store.StoredEvent
 	evidence map[string]string // by run
 	cut      bool
+	record   judge.Record
 	audit    []store.Audit
 	asked    []rollout.Intent
 	answers  map[int64]rollout.IntentAnswer
@@ -33,6 +35,12 @@ type memory struct {
 }
 
 var _ store.Store = (*memory)(nil)
+
+func (m *memory) FalseAlarms(context.Context) (judge.Record, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.record, nil
+}
 
 func newMemory() *memory {
 	return &memory{recs: map[string]store.Record{}, looks: map[string][]store.Look{},

@@ -43,7 +43,16 @@ func (s *Server) releasesPage(w http.ResponseWriter, r *http.Request) {
 		}
 		return strings.Compare(a.Name, b.Name)
 	})
-	f := s.frame(r, "Releases", map[string]any{"Rows": rows})
+	record, err := s.o.Store.FalseAlarms(r.Context())
+	if err != nil {
+		s.pageError(w, r, "read the judge's record", err)
+		return
+	}
+	page := map[string]any{"Rows": rows, "Record": ""}
+	if record.Runs > 0 {
+		page["Record"] = record.Words()
+	}
+	f := s.frame(r, "Releases", page)
 	f.Nav, f.Watch = "releases", "*"
 	s.render(w, r, http.StatusOK, "releases", f)
 }

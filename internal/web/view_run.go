@@ -31,6 +31,8 @@ type runView struct {
 	Log        []logRow
 	Combined   string
 	Threshold  string
+	Placebo    string  // what was found when stable was compared with itself
+	Division   string  // how requests were divided
 	Reached    float64 // part of the threshold, 0..100
 	Saved      string
 	TrafficOff string
@@ -84,6 +86,7 @@ func (s *Server) viewRun(d chartData) runView {
 	v.Looks = lookRows(d.looks)
 	v.Traffic = []*trafficChart{newTrafficChart(d, wideTraffic), newTrafficChart(d, narrowTraffic)}
 	if d.report != nil {
+		v.Placebo, v.Division = status.Checks(*d.report)
 		v.Combined, v.Threshold = status.Odds(d.report.LogE), status.Odds(d.report.Threshold)
 		v.Reached = part(d.report.LogE, d.report.Threshold)
 		v.Scale = scaleOf(*d.report, d.metrics)

@@ -3,7 +3,8 @@
 // cpu and memory are those of the versions' processes, and PromQL runs on the
 // embedded store. It knows no router, no run's plan and no statistics.
 //
-// Read this file first, then reader.go (what becomes evidence).
+// Read this file first, then reader.go (what becomes evidence), requests.go
+// (what the proxy saw) and sampler.go (queries).
 package embedded
 
 import (
@@ -74,14 +75,39 @@ func (p *Provider) check(rel release.Release, m release.Metric) error {
 		return err
 	case from.Process != "":
 		return checkProcess(rel, m)
+	case from.Response != "":
+		return checkResponse(m)
 	case from.LLM != "":
-		return fmt.Errorf("source llm: %s is not measured by the embedded proxy; known sources: prometheus, process, or none", from.LLM)
+		return fmt.Errorf("source llm: %s is not measured by the embedded proxy; known sources: prometheus, process, response, or none", from.LLM)
 	}
 	switch m.Kind {
 	case release.Errors, release.Latency, release.Rate:
 		return nil
 	}
 	return fmt.Errorf("kind %s needs a source; the proxy itself measures errors, latency and rate", m.Kind)
+}
+
+// What source.response can name, and the kind that it is of.
+var responses = map[string]release.MetricKind{
+	clientErrors: release.Proportion, serverErrors: release.Proportion, size: release.Amount,
+}
+
+// The values of release.Source.Response.
+const (
+	clientErrors = "4xx"
+	serverErrors = "5xx"
+	size         = "bytes"
+)
+
+func checkResponse(m release.Metric) error {
+	kind, ok := responses[m.Source.Response]
+	switch {
+	case !ok:
+		return fmt.Errorf("of an answer %q is not measured; known: %s", m.Source.Response, strings.Join([]string{clientErrors, serverErrors, size}, ", "))
+	case kind != m.Kind:
+		return fmt.Errorf("%s of an answer must be of kind %s, not %s", m.Source.Response, kind, m.Kind)
+	}
+	return nil
 }
 
 func checkProcess(rel release.Release, m release.Metric) error {

@@ -10,7 +10,6 @@ import (
 
 	"github.com/haldane-project/haldane/internal/judge"
 	"github.com/haldane-project/haldane/internal/metric"
-	"github.com/haldane-project/haldane/internal/release"
 	"github.com/haldane-project/haldane/internal/telemetry"
 )
 
@@ -25,9 +24,8 @@ const past = 60 * time.Second
 type reader struct {
 	provider *Provider
 	subject  metric.Subject
-	tap      *telemetry.Tap
+	requests *requests
 	queries  []*sampler // by metric; nil where it has no query
-	pace     *pace
 
 	mu     sync.Mutex
 	cursor cursor
@@ -51,10 +49,7 @@ func newReader(p *Provider, s metric.Subject, c cursor) (*reader, error) {
 		}
 		r.queries[i] = q
 	}
-	r.pace = newPace(s.Metrics, p.recorder.History(s.Release.Name, s.Stable.ID, s.Started.Add(-past), r.opened))
-	r.tap = p.recorder.Tap(s.Release.Name, s.Stable.ID, s.Canary.ID, telemetry.TapOptions{
-		WarmUp: s.Release.Analysis.WarmUp, First: c.First, Settled: r.settled(),
-	})
+	r.requests = newRequests(p, s, c.First, r.opened)
 	for _, q := range r.queries {
 		if q != nil {
 			q.start()
@@ -63,18 +58,8 @@ func newReader(p *Provider, s metric.Subject, c cursor) (*reader, error) {
 	return r, nil
 }
 
-// settled asks, with the patience that stable's pace asks for, how far back all
-// requests have ended; nil: nobody knows. Only a draining calls it.
-func (r *reader) settled() func() time.Time {
-	f := r.provider.settled
-	if f == nil {
-		return nil
-	}
-	return func() time.Time { return f(r.subject.Release.Name, r.pace.wait()) }
-}
-
 // Wake implements metric.Reader.
-func (r *reader) Wake() <-chan struct{} { return r.tap.Wake() }
+func (r *reader) Wake() <-chan struct{} { return r.requests.tap.Wake() }
 
 // Close implements metric.Reader.
 func (r *reader) Close() error {
@@ -85,7 +70,7 @@ func (r *reader) Close() error {
 	if closed {
 		return nil
 	}
-	r.tap.Close()
+	r.requests.tap.Close()
 	for _, q := range r.queries {
 		if q != nil {
 			q.stop()
@@ -105,18 +90,11 @@ func (r *reader) Read(ctx context.Context) (metric.Reading, error) {
 		return metric.Reading{}, fmt.Errorf("read the evidence of run %s: the reader was closed; open another", r.subject.Run)
 	}
 	now := time.Now()
-	if r.pace.asked && r.provider.overdue != nil {
-		r.provider.overdue(r.subject.Release.Name, r.pace.overdueAge())
-	}
-	got := r.tap.Drain()
 	r.cursor.Seq++
 	r.cursor.At = max(r.cursor.At, now.Sub(r.subject.Started).Seconds())
-	r.cursor.First = got.First
 	var out metric.Reading
-	for _, p := range got.Portions {
-		out.Samples = append(out.Samples, r.requests(p)...)
-		r.pace.add(p.Stable.Bins)
-	}
+	got := r.requests.read(r.cursor.At, &out)
+	r.cursor.First = got.First
 	gauges, newest := r.gauges()
 	out.Samples = append(out.Samples, gauges...)
 	r.note(got)
@@ -125,35 +103,6 @@ func (r *reader) Read(ctx context.Context) (metric.Reading, error) {
 	var err error
 	out.Cursor, err = r.cursor.bytes()
 	return out, err
-}
-
-// requests makes one batch of each metric that counts requests.
-func (r *reader) requests(p telemetry.Portion) []metric.Sample {
-	var out []metric.Sample
-	for i, m := range r.subject.Metrics {
-		if m.Source != (release.Source{}) {
-			continue
-		}
-		out = append(out, metric.Sample{Metric: i, Batch: judge.Batch{
-			At:     r.cursor.At,
-			Share:  float64(p.Share) / float64(release.Full),
-			Canary: sideOf(m.Kind, p.Canary),
-			Stable: sideOf(m.Kind, p.Stable),
-		}})
-	}
-	return out
-}
-
-// sideOf is a count as the judge reads it. The events of a rate are the
-// requests that were answered: a version that hangs answers fewer.
-func sideOf(k release.MetricKind, c telemetry.Count) judge.Side {
-	switch k {
-	case release.Latency:
-		return judge.Side{Bins: c.Bins}
-	case release.Rate:
-		return judge.Side{N: c.N, Bad: c.N}
-	}
-	return judge.Side{N: c.N, Bad: c.Bad}
 }
 
 func (r *reader) note(got telemetry.Portions) {
@@ -168,7 +117,7 @@ func (r *reader) missing(now time.Time, got telemetry.Portions) string {
 	since := func(i int) time.Duration { return now.Sub(latest(r.seen[i], r.opened)) }
 	warm := got.First.Add(r.subject.Release.Analysis.WarmUp)
 	switch {
-	case !r.countsRequests():
+	case !r.requests.any():
 	case since(1) >= quiet:
 		why = append(why, fmt.Sprintf("no request has reached %s for %s", canary, whole(since(1))))
 	case since(0) >= quiet:
@@ -185,15 +134,6 @@ func (r *reader) missing(now time.Time, got telemetry.Portions) string {
 		}
 	}
 	return strings.Join(why, "; ")
-}
-
-func (r *reader) countsRequests() bool {
-	for _, m := range r.subject.Metrics {
-		if m.Source == (release.Source{}) {
-			return true
-		}
-	}
-	return false
 }
 
 // gauges gives the levels sampled since the last read, and when the newest of
@@ -273,11 +213,7 @@ func (r *reader) History(ctx context.Context) ([]judge.History, error) {
 				}
 			}
 		default:
-			side := sideOf(m.Kind, count)
-			out[i] = judge.History{N: side.N, Bad: side.Bad, Bins: side.Bins}
-			if len(side.Bins) > 0 {
-				out[i].Seconds = count.Seconds
-			}
+			out[i] = historyOf(m, count)
 		}
 	}
 	return out, nil

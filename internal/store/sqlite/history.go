@@ -87,3 +87,11 @@ func (s *Store) AuditTrail(ctx context.Context, limit int) ([]store.Audit, error
 		return a, err
 	})
 }
+
+// FalseAlarms sums the judge's record up.
+func (s *Store) FalseAlarms(ctx context.Context) (judge.Record, error) {
+	var r judge.Record
+	err := s.read.QueryRowContext(ctx, "SELECT coalesce(sum(runs), 0), coalesce(sum(alarms), 0), coalesce(sum(alpha * runs), 0.0) FROM placebos").
+		Scan(&r.Runs, &r.Alarms, &r.Allowed)
+	return r, named(err)
+}

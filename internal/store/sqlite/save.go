@@ -20,7 +20,7 @@ func (s *Store) Save(ctx context.Context, in store.Save) (int64, error) {
 			return false, fmt.Errorf("release %q: the pass read revision %d and now it is %d: %w", in.Name, in.Revision, r.Revision, store.ErrConflict)
 		}
 		revision = r.Revision + 1
-		steps := []func(context.Context, execer, store.Record, store.Save) error{s.saveRecord, s.saveRuns, s.saveLook, s.saveEvidence, s.saveEvents, s.saveAnswers}
+		steps := []func(context.Context, execer, store.Record, store.Save) error{s.saveRecord, s.saveRuns, s.saveLook, s.saveEvidence, s.saveEvents, s.saveAnswers, s.savePlacebo}
 		for _, step := range steps {
 			if err := step(ctx, tx, r, in); err != nil {
 				return false, err
@@ -160,5 +160,16 @@ func (s *Store) saveAnswers(ctx context.Context, tx execer, _ store.Record, in s
 		return nil
 	}
 	_, err := tx.ExecContext(ctx, "UPDATE intents SET answered = 1, message = 'the release was deleted' WHERE release = ? AND answered = 0", in.Name)
+	return err
+}
+
+// savePlacebo adds to the judge's record.
+func (s *Store) savePlacebo(ctx context.Context, tx execer, _ store.Record, in store.Save) error {
+	p := in.Placebo
+	if p == nil || p.Runs <= 0 {
+		return nil
+	}
+	_, err := tx.ExecContext(ctx, "INSERT INTO placebos (alpha, runs, alarms) VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET runs = runs + excluded.runs, alarms = alarms + excluded.alarms",
+		p.Alpha(), p.Runs, p.Alarms)
 	return err
 }

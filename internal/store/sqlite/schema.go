@@ -76,6 +76,12 @@ CREATE TABLE evidence (
 	cut   INTEGER NOT NULL DEFAULT 0, -- what came after this part was too much
 	PRIMARY KEY (run, part)
 );
+`, `
+CREATE TABLE placebos (
+	alpha  REAL PRIMARY KEY, -- stated chance of an alarm
+	runs   INTEGER NOT NULL,
+	alarms INTEGER NOT NULL
+) WITHOUT ROWID;
 `}
 
 var errDamaged = errors.New("its integrity check failed")

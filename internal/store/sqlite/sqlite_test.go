@@ -328,7 +328,7 @@ func TestOlderSchemaIsBroughtUpToDate(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir)
 	fill(t, s, 3)
-	if _, err := s.write.ExecContext(t.Context(), "DROP TABLE evidence; PRAGMA user_version = 1"); err != nil {
+	if _, err := s.write.ExecContext(t.Context(), "DROP TABLE evidence; DROP TABLE placebos; PRAGMA user_version = 1"); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Close(); err != nil {

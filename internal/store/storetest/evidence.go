@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/haldane-project/haldane/internal/judge"
 	"github.com/haldane-project/haldane/internal/rollout"
 	"github.com/haldane-project/haldane/internal/store"
 )
@@ -53,4 +54,23 @@ func testEvidence(t *testing.T, s store.Store) {
 	save(t, s, store.Save{Name: "hello", State: run("hello", 2, rollout.Progressing), Look: look("hello-2", 1), Evidence: []byte("{}\n")})
 	same(t, "another run's", "{}\n", evidence(t, s, "hello-2"))
 	same(t, "the first run's", want.String(), evidence(t, s, "hello-1"))
+}
+
+// The record adds up in the transaction of each save, and outlives the release.
+func testFalseAlarms(t *testing.T, s store.Store) {
+	rec := apply(t, s, "hello")
+	same(t, "the record at first", judge.Record{}, falseAlarms(t, s))
+	for i, p := range []*judge.Record{{Runs: 1, Allowed: 0.25}, nil, {Runs: 1, Alarms: 1, Allowed: 0.5}, {Runs: 2, Alarms: 1, Allowed: 0.5}} {
+		revision, err := s.Save(t.Context(), store.Save{Name: "hello", Revision: rec.Revision, Placebo: p, Gone: i == 3})
+		rec.Revision = must(t, revision, err)
+	}
+	_, err := s.Save(t.Context(), store.Save{Name: "hello", Revision: rec.Revision, Placebo: &judge.Record{Runs: 1, Allowed: 1}})
+	wantIs(t, err, store.ErrNotFound)
+	same(t, "the record", judge.Record{Runs: 4, Alarms: 2, Allowed: 1.25}, falseAlarms(t, s))
+}
+
+func falseAlarms(t *testing.T, s store.Store) judge.Record {
+	t.Helper()
+	r, err := s.FalseAlarms(t.Context())
+	return must(t, r, err)
 }

@@ -34,7 +34,7 @@ func Run(t *testing.T, h Harness) {
 	}{
 		{"Apply", testApply}, {"Delete", testDelete}, {"Intents", testIntents}, {"Save", testSave},
 		{"SaveConflict", testSaveConflict}, {"SaveGone", testSaveGone}, {"NotFound", testNotFound},
-		{"Runs", testRuns}, {"Looks", testLooks}, {"Evidence", testEvidence}, {"Events", testEvents}, {"Audit", testAudit},
+		{"Runs", testRuns}, {"Looks", testLooks}, {"Evidence", testEvidence}, {"FalseAlarms", testFalseAlarms}, {"Events", testEvents}, {"Audit", testAudit},
 		{"Watch", testWatch}, {"ConcurrentWriters", testConcurrentWriters}, {"Cancelled", testCancelled},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(t, h.Open(t)) })

@@ -1,0 +1,128 @@
+package embedded
+
+import (
+	"time"
+
+	"github.com/haldane-project/haldane/internal/judge"
+	"github.com/haldane-project/haldane/internal/metric"
+	"github.com/haldane-project/haldane/internal/release"
+	"github.com/haldane-project/haldane/internal/telemetry"
+)
+
+// requests is the evidence of what the proxy saw of every request: of the run's
+// metrics, of the placebo beside them, and of how requests were divided.
+type requests struct {
+	metrics []release.Metric
+	name    string // of the release
+	tap     *telemetry.Tap
+	pace    *pace
+	overdue func(release string, age time.Duration)
+}
+
+func newRequests(p *Provider, s metric.Subject, first, opened time.Time) *requests {
+	r := &requests{metrics: s.Metrics, name: s.Release.Name, overdue: p.overdue}
+	r.pace = newPace(s.Metrics, p.recorder.History(r.name, s.Stable.ID, s.Started.Add(-past), opened))
+	o := telemetry.TapOptions{WarmUp: s.Release.Analysis.WarmUp, First: first, Users: s.Release.Analysis.PerUser}
+	if f := p.settled; f != nil { // only a draining calls it
+		o.Settled = func() time.Time { return f(r.name, r.pace.wait()) }
+	}
+	if p.overdue != nil {
+		o.Told = r.told
+	}
+	r.tap = p.recorder.Tap(r.name, s.Stable.ID, s.Canary.ID, o)
+	return r
+}
+
+// untold is the age by which a request is known where nobody asks for those
+// that are overdue: hardly any takes longer.
+const untold = time.Minute
+
+// told is the age by which every request is known.
+func (r *requests) told() time.Duration {
+	if r.pace.asked {
+		return r.pace.overdueAge()
+	}
+	return untold
+}
+
+// isRequest reports whether the proxy's own requests are a metric's source.
+func isRequest(m release.Metric) bool {
+	return m.Source == release.Source{} || m.Source.Response != ""
+}
+
+// any reports whether some metric is about requests.
+func (r *requests) any() bool {
+	for _, m := range r.metrics {
+		if isRequest(m) {
+			return true
+		}
+	}
+	return false
+}
+
+// read takes out what came, as evidence of seconds since the run began.
+func (r *requests) read(at float64, out *metric.Reading) telemetry.Portions {
+	if r.pace.asked && r.overdue != nil {
+		r.overdue(r.name, r.pace.overdueAge())
+	}
+	got := r.tap.Drain()
+	for _, p := range got.Portions {
+		out.Samples = append(out.Samples, r.samples(at, p.Share, p.Canary, p.Stable)...)
+		out.Placebo = append(out.Placebo, r.samples(at, p.Share, p.Placebo, p.Rest)...)
+		r.pace.add(p.Stable.Bins)
+	}
+	for _, d := range got.Divided {
+		out.Division = append(out.Division, judge.Batch{At: at, Share: fraction(d.Share),
+			Canary: judge.Side{N: d.Canary}, Stable: judge.Side{N: d.Stable}})
+	}
+	return got
+}
+
+// samples makes one batch of each metric that is about requests.
+func (r *requests) samples(at float64, share release.Weight, canary, stable telemetry.Count) []metric.Sample {
+	var out []metric.Sample
+	for i, m := range r.metrics {
+		if isRequest(m) {
+			out = append(out, metric.Sample{Metric: i, Batch: judge.Batch{
+				At: at, Share: fraction(share), Canary: sideOf(m, canary), Stable: sideOf(m, stable),
+			}})
+		}
+	}
+	return out
+}
+
+func fraction(w release.Weight) float64 { return float64(w) / float64(release.Full) }
+
+// sideOf is a count as the judge reads it. The events of a rate are the
+// requests that were answered: a version that hangs answers fewer.
+func sideOf(m release.Metric, c telemetry.Count) judge.Side {
+	switch m.Source.Response {
+	case clientErrors:
+		return judge.Side{N: c.N, Bad: c.Class[4]}
+	case serverErrors:
+		return judge.Side{N: c.N, Bad: c.Class[5]}
+	case size:
+		return judge.Side{Bins: c.Bytes}
+	}
+	switch m.Kind {
+	case release.Latency:
+		return judge.Side{Bins: c.Bins}
+	case release.Rate:
+		return judge.Side{N: c.N, Bad: c.N}
+	}
+	return judge.Side{N: c.N, Bad: c.Bad, Units: c.Users, Firsts: c.Firsts}
+}
+
+// historyOf is what the judge starts from; of a response's size and status
+// nothing is kept from before a run.
+func historyOf(m release.Metric, c telemetry.Count) judge.History {
+	if m.Source.Response != "" {
+		return judge.History{}
+	}
+	side := sideOf(m, c)
+	h := judge.History{N: side.N, Bad: side.Bad, Bins: side.Bins}
+	if len(side.Bins) > 0 {
+		h.Seconds = c.Seconds
+	}
+	return h
+}
