@@ -24,7 +24,7 @@ type Client struct {
 }
 
 type object struct {
-	kind reflect.Type
+	kind string
 	key  client.ObjectKey
 }
 
@@ -112,20 +112,20 @@ func (c *Client) wrote(obj client.Object, err error) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.written[object{reflect.TypeOf(obj), client.ObjectKeyFromObject(obj)}] = version(obj)
+	c.written[object{kindOf(obj), client.ObjectKeyFromObject(obj)}] = version(obj)
 	return nil
 }
 
 func (c *Client) least(key client.ObjectKey, obj client.Object) int64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.written[object{reflect.TypeOf(obj), key}]
+	return c.written[object{kindOf(obj), key}]
 }
 
 func (c *Client) forget(key client.ObjectKey, obj client.Object) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	delete(c.written, object{reflect.TypeOf(obj), key})
+	delete(c.written, object{kindOf(obj), key})
 }
 
 // version is an object's resource version as a number: they grow, and may be
@@ -135,4 +135,10 @@ func version(obj client.Object) int64 {
 	return n
 }
 
-func kindOf(obj client.Object) string { return reflect.TypeOf(obj).Elem().Name() }
+// kindOf names an object's kind, also where it is read without a type.
+func kindOf(obj client.Object) string {
+	if _, untyped := obj.(runtime.Unstructured); untyped {
+		return obj.GetObjectKind().GroupVersionKind().GroupKind().String()
+	}
+	return reflect.TypeOf(obj).Elem().Name()
+}

@@ -220,3 +220,15 @@ func (c *checker) name(path, value, what string) {
 		c.add(path, "lower-case letters, digits and dashes, with a letter or digit at both ends", "%s is not a name", printable(value))
 	}
 }
+
+var subdomain = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`)
+
+// object checks the name of an object of a cluster (RFC 1123 subdomain).
+func (c *checker) object(path, value, what string) {
+	switch {
+	case value == "":
+		c.add(path, "", "is missing; expected the name of %s", what)
+	case len(value) > 253 || !subdomain.MatchString(value):
+		c.add(path, "lower-case letters, digits, dashes and dots, with a letter or digit at both ends", "%s is not a name", printable(value))
+	}
+}

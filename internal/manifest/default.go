@@ -25,6 +25,11 @@ const (
 	defaultIdleTimeout     = 2 * time.Minute
 	defaultResponseTimeout = time.Minute
 
+	defaultRouteSettle  = 3 * time.Second
+	defaultMeshSettle   = time.Second
+	defaultStableSubset = "stable"
+	defaultCanarySubset = "canary"
+
 	defaultBake           = 30 * time.Second
 	defaultStepDeadline   = time.Hour
 	defaultOnInconclusive = release.PauseRun

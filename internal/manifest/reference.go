@@ -45,8 +45,13 @@ func (r *reference) table(path string, s schema, t reflect.Type) {
 		r.out.WriteString(text + "\n\n")
 	}
 	r.out.WriteString(choices(s))
+	fields := fieldsOf(t)
+	if len(fields) == 0 {
+		r.out.WriteString("No fields: write `{}`.\n")
+		return
+	}
 	r.out.WriteString("| field | type | default | description |\n|---|---|---|---|\n")
-	fields, properties := fieldsOf(t), s["properties"].(schema)
+	properties := s["properties"].(schema)
 	required := map[string]bool{}
 	list, _ := s["required"].([]any)
 	for _, name := range list {

@@ -20,7 +20,7 @@ func (c *checker) release(obj *v1alpha1.Release) release.Release {
 	workload, replicas := c.workload("spec.workload", &obj.Spec.Workload)
 	c.versionName("spec.version", obj.Spec.Version)
 	analysis := c.analysis("spec.analysis", obj.Spec.Analysis)
-	return release.Release{
+	rel := release.Release{
 		Name:       obj.Name,
 		UID:        string(obj.UID),
 		Generation: obj.Generation,
@@ -30,6 +30,8 @@ func (c *checker) release(obj *v1alpha1.Release) release.Release {
 		Strategy:   c.strategy("spec.strategy", obj.Spec.Strategy, analysis.MinRequests),
 		Analysis:   analysis,
 	}
+	c.routers(rel)
+	return rel
 }
 
 var versionText = regexp.MustCompile(`^[A-Za-z0-9]([-A-Za-z0-9_.+]*[A-Za-z0-9])?$`)

@@ -13,10 +13,23 @@ import (
 )
 
 func (c *checker) traffic(path string, s *v1alpha1.TrafficSpec) release.Traffic {
-	if c.one(path, choice{"embedded", s.Embedded != nil}) == "" {
-		return release.Traffic{}
+	set := c.one(path, choice{"embedded", s.Embedded != nil}, choice{"gatewayAPI", s.GatewayAPI != nil}, choice{"istio", s.Istio != nil},
+		choice{"linkerd", s.Linkerd != nil}, choice{"nginx", s.NGINX != nil}, choice{"replicas", s.Replicas != nil})
+	switch path += "." + set; set {
+	case "embedded":
+		return release.Traffic{Embedded: c.embedded(path, s.Embedded)}
+	case "gatewayAPI":
+		return release.Traffic{GatewayAPI: c.gatewayAPI(path, s.GatewayAPI)}
+	case "istio":
+		return release.Traffic{Istio: c.istio(path, s.Istio)}
+	case "linkerd":
+		return release.Traffic{Linkerd: c.linkerd(path, s.Linkerd)}
+	case "nginx":
+		return release.Traffic{NGINX: c.nginx(path, s.NGINX)}
+	case "replicas":
+		return release.Traffic{Replicas: &release.Replicas{}}
 	}
-	return release.Traffic{Embedded: c.embedded(path+".embedded", s.Embedded)}
+	return release.Traffic{}
 }
 
 func (c *checker) embedded(path string, s *v1alpha1.EmbeddedSpec) *release.Embedded {

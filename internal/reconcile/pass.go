@@ -80,6 +80,9 @@ func (r *Reconciler) wake(d rollout.Decision, o observation, acted bool) time.Ti
 		return o.in.Now
 	}
 	wake := d.Wake
+	if s := o.in.Split.Settles; o.in.Split.Pending && !s.IsZero() && (wake.IsZero() || s.Before(wake)) {
+		wake = s
+	}
 	if d.Judge {
 		if look := o.in.Now.Add(lookEvery); wake.IsZero() || look.Before(wake) {
 			wake = look

@@ -107,7 +107,12 @@ type Rewrite struct {
 
 // Traffic says what splits the requests between versions: exactly one field.
 type Traffic struct {
-	Embedded *Embedded
+	Embedded   *Embedded
+	GatewayAPI *GatewayAPI
+	Istio      *Istio
+	Linkerd    *Linkerd
+	NGINX      *NGINX
+	Replicas   *Replicas
 }
 
 // Embedded is Haldane's own proxy.

@@ -179,6 +179,8 @@ type ObservedSplit struct {
 	// Pending: the router was told of a split that is not in force yet, so that
 	// what is observed may still change by itself.
 	Pending bool
+	// Settles is when Pending may end by itself; zero: not known.
+	Settles time.Time
 	// Open: nothing keeps requests from any instance of the release, whatever
 	// its version: the user's own objects stand as written. No other version's
 	// instance is started then.
