@@ -117,7 +117,7 @@ func compileSchema(raw []byte) *compiled {
 	if err != nil {
 		return &compiled{err: err}
 	}
-	const here = "request:/schema"
+	const here = "http://request.invalid/schema" // a name; nothing is loaded
 	k := jsonschema.NewCompiler()
 	k.UseLoader(nothing{})
 	if err := k.AddResource(here, doc); err != nil {
