@@ -37,10 +37,13 @@ type body struct {
 
 // rawSeries is one element of a vector or a matrix.
 type rawSeries struct {
-	Metric    map[string]string `json:"metric"`
-	Value     *rawSample        `json:"value"`
-	Values    []rawSample       `json:"values"`
-	Histogram json.RawMessage   `json:"histogram"`
+	Metric map[string]string `json:"metric"`
+	Value  *rawSample        `json:"value"`
+	Values []rawSample       `json:"values"`
+	// Native histograms: of an instant, which is an error where a number is
+	// expected, and of a range.
+	Histogram  json.RawMessage `json:"histogram"`
+	Histograms []rawHistogram  `json:"histograms"`
 }
 
 // rawSample is [seconds, "value"].
@@ -109,6 +112,10 @@ func results(kind string, raw json.RawMessage) (answer, error) {
 		}
 		for _, v := range x.Values {
 			s.samples = append(s.samples, sample(v))
+		}
+		if len(x.Histograms) > 0 {
+			a.series = append(a.series, nativeSeries(x)...)
+			continue
 		}
 		a.series = append(a.series, s)
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"strconv"
@@ -59,15 +60,30 @@ func newClient(o Options) (*client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.http = &http.Client{
-		// A redirect could take the credentials elsewhere.
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		Transport: &http.Transport{
+	transport := o.Transport
+	if transport == nil {
+		transport = &http.Transport{
 			TLSClientConfig: secure, MaxIdleConnsPerHost: 4, IdleConnTimeout: time.Minute,
 			ResponseHeaderTimeout: o.Timeout, TLSHandshakeTimeout: o.Timeout, MaxResponseHeaderBytes: 64 << 10,
-		},
+		}
 	}
+	// A redirect could take the credentials elsewhere.
+	c.http = &http.Client{Transport: transport,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	return c, nil
+}
+
+// Inside is a transport to a handler of this process, so that a store which
+// serves the same API is read the same way.
+func Inside(h http.Handler) http.RoundTripper { return inside{h} }
+
+type inside struct{ http.Handler }
+
+// RoundTrip implements http.RoundTripper.
+func (h inside) RoundTrip(r *http.Request) (*http.Response, error) {
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	return w.Result(), r.Context().Err()
 }
 
 func (t TLS) config() (*tls.Config, error) {

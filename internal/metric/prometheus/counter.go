@@ -1,10 +1,11 @@
 package prometheus
 
 import (
+	"hash/fnv"
 	"maps"
 	"math"
 	"slices"
-	"strings"
+	"strconv"
 )
 
 // maxSeries bounds the series of one version's counter; more are left out. A
@@ -39,58 +40,54 @@ const longestGap = 60.0 // seconds
 // counter that began again at zero; a series without a mark began at zero after
 // since (seconds), and only takes a mark where it was there before. gaps counts
 // the series whose growth was left out.
-func (m marks) gain(a answer, since float64, status []string) (sum count, newest float64, gaps int) {
+func (m marks) gain(a answer, since float64, r *reading) (sum count, newest float64, gaps int) {
 	for _, s := range a.series {
-		name := identity(s.labels)
-		last, known := m[name]
-		var grown float64
-		for _, x := range s.samples {
-			switch {
-			case math.IsNaN(x.v) || math.IsInf(x.v, 0) || x.v < 0 || known && x.t <= last.T:
-				continue
-			case !known && x.t <= since:
-			case !known:
-				grown += x.v
-			case x.t-last.T > longestGap:
-				gaps++
-			case x.v < last.V:
-				grown += x.v
-			default:
-				grown += x.v - last.V
-			}
-			last, known = mark{x.t, x.v}, true
-		}
-		if _, marked := m[name]; !known || !marked && len(m) >= maxSeries {
-			continue
-		}
-		m[name] = last
-		newest = max(newest, last.T)
-		n := int64(math.Round(grown))
+		n, last, g := m.grow(s, since)
+		gaps += g
+		newest = max(newest, last)
 		sum.N += n
-		if failed(s.labels, status) {
+		if r.isFailed(s.labels) {
 			sum.Bad += n
 		}
 	}
 	return sum, newest, gaps
 }
 
-// failed reports whether a series counts failed requests.
-func failed(labels map[string]string, status []string) bool {
-	for _, name := range status {
-		if v, ok := labels[name]; ok {
-			return strings.HasPrefix(v, "5")
+// grow is what one series gained, with the time of its newest sample; 0: it has
+// none that counts.
+func (m marks) grow(s series, since float64) (n int64, newest float64, gaps int) {
+	name := identity(s.labels)
+	last, known := m[name]
+	var grown float64
+	for _, x := range s.samples {
+		switch {
+		case math.IsNaN(x.v) || math.IsInf(x.v, 0) || x.v < 0 || known && x.t <= last.T:
+			continue
+		case !known && x.t <= since:
+		case !known:
+			grown += x.v
+		case x.t-last.T > longestGap:
+			gaps++
+		case x.v < last.V:
+			grown += x.v
+		default:
+			grown += x.v - last.V
 		}
+		last, known = mark{x.t, x.v}, true
 	}
-	return false
+	if _, marked := m[name]; !known || !marked && len(m) >= maxSeries {
+		return 0, 0, gaps
+	}
+	m[name] = last
+	return int64(math.Round(grown)), last.T, gaps
 }
 
+// identity is a short name of a set of labels; a cursor holds one for every
+// series, and 64 bits tell some thousands of them apart.
 func identity(labels map[string]string) string {
-	var b strings.Builder
+	h := fnv.New64a()
 	for _, name := range slices.Sorted(maps.Keys(labels)) {
-		b.WriteString(name)
-		b.WriteByte(0)
-		b.WriteString(labels[name])
-		b.WriteByte(0)
+		_, _ = h.Write([]byte(name + "\x00" + labels[name] + "\x00"))
 	}
-	return b.String()
+	return strconv.FormatUint(h.Sum64(), 36)
 }

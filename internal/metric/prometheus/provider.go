@@ -1,13 +1,14 @@
 // Package prometheus is the metric.Provider of a Prometheus server (or of what
-// speaks its HTTP API). Errors are read from a counter of requests, sample by
-// sample, so that resets and gaps are seen; gauges are PromQL. It knows no
-// scraping, no router and no statistics.
+// speaks its HTTP API). Errors are read from a counter of requests and latency
+// from a histogram, sample by sample, so that resets and gaps are seen; gauges
+// are PromQL. It knows no scraping, no router and no statistics.
 //
 // No data, old data and an unreachable server all mean that there is no
 // evidence, with the reason; none of them is ever a zero.
 //
-// Read this file first, then reader.go, counter.go (samples to counts) and
-// client.go (what is sent, and what of an answer is believed).
+// Read this file first, then layout.go (whose series are known), reader.go,
+// counter.go and buckets.go (samples to counts) and client.go (what is sent, and
+// what of an answer is believed).
 package prometheus
 
 import (
@@ -15,6 +16,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"sync/atomic"
 	"time"
 
@@ -29,28 +31,22 @@ type Options struct {
 	URL  string // http://host:port/prefix; credentials in it are refused
 	Auth Auth
 	TLS  TLS
-	// Requests selects the counter of one version's requests, with variables:
-	// http_server_request_duration_seconds_count{version="$version"}
-	Requests string
-	// StatusLabels are the labels that may hold a status code, the first that is
-	// there counts: code, status, status_code, http_response_status_code.
-	// A request failed when it begins with 5.
-	StatusLabels []string
-	Interval     time.Duration // between polls: 1 second
-	Timeout      time.Duration // of one query: 5 seconds
-	Stale        time.Duration // a newest sample older than this is no evidence: 1 minute
-	Window       time.Duration // what $window stands for: 1 minute
+	// Layout says which series tell of a version's requests: the one of
+	// OpenTelemetry's HTTP conventions ("http").
+	Layout Layout
+	// Cluster gives the variables of a version on Kubernetes; nil: elsewhere.
+	Cluster func(rel release.Release, role string) *query.Cluster
+	// Transport is used in place of the network (Inside); nil: the network.
+	Transport http.RoundTripper
+	Interval  time.Duration // between polls: 1 second
+	Timeout   time.Duration // of one query: 5 seconds
+	Stale     time.Duration // a newest sample older than this is no evidence: 1 minute
+	Window    time.Duration // what $window stands for: 1 minute
 }
 
-// defaultRequests is the counter of OpenTelemetry's HTTP conventions.
-const defaultRequests = `http_server_request_duration_seconds_count{version="$version"}`
-
 func (o Options) defaulted() Options {
-	if o.Requests == "" {
-		o.Requests = defaultRequests
-	}
-	if len(o.StatusLabels) == 0 {
-		o.StatusLabels = []string{"code", "status", "status_code", "http_response_status_code"}
+	if o.Layout.Requests == "" {
+		o.Layout = Layouts["http"]
 	}
 	for value, usual := range map[*time.Duration]time.Duration{
 		&o.Interval: time.Second, &o.Timeout: 5 * time.Second, &o.Stale: time.Minute, &o.Window: time.Minute,
@@ -64,10 +60,10 @@ func (o Options) defaulted() Options {
 
 // Provider reads from one server.
 type Provider struct {
-	options  Options
-	client   *client
-	requests *query.Query
-	polls    atomic.Int64 // finished, of all readers
+	options Options
+	client  *client
+	layout  *reading
+	polls   atomic.Int64 // finished, of all readers
 }
 
 var _ metric.Provider = (*Provider)(nil)
@@ -79,14 +75,11 @@ func New(o Options) (*Provider, error) {
 	if err != nil {
 		return nil, fmt.Errorf("prometheus at %s: %w", redacted(o.URL), err)
 	}
-	q, err := query.Parse(o.Requests)
+	layout, err := o.Layout.compile()
 	if err != nil {
-		return nil, fmt.Errorf("prometheus at %s: counter of requests: %w", redacted(o.URL), err)
+		return nil, fmt.Errorf("prometheus at %s: %w", redacted(o.URL), err)
 	}
-	if !q.Selector() {
-		return nil, fmt.Errorf("prometheus at %s: counter of requests %q: expected a selector such as %s", redacted(o.URL), o.Requests, defaultRequests)
-	}
-	return &Provider{options: o, client: c, requests: q}, nil
+	return &Provider{options: o, client: c, layout: layout}, nil
 }
 
 // Check implements metric.Provider.
@@ -109,8 +102,10 @@ func (p *Provider) check(m release.Metric) error {
 		}
 		_, err := query.Parse(m.Source.Prometheus)
 		return err
-	case m.Kind != release.Errors && m.Kind != release.Rate:
-		return fmt.Errorf("kind %s needs a query as source.prometheus; known without one: errors, rate", m.Kind)
+	case m.Kind == release.Latency && p.layout.buckets == nil:
+		return errors.New("this layout names no histogram of requests' times: name one, or give the metric a source")
+	case m.Kind != release.Errors && m.Kind != release.Rate && m.Kind != release.Latency:
+		return fmt.Errorf("kind %s needs a query as source.prometheus; known without one: errors, latency, rate", m.Kind)
 	}
 	return nil
 }

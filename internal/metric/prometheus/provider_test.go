@@ -131,7 +131,7 @@ func TestCredentialsAreNamedAndSent(t *testing.T) {
 		"such as http":           {URL: "127.0.0.1:9090"},
 		"not set":                {URL: server.URL, Auth: Auth{BearerFrom: "env:HALDANE_TEST_ABSENT"}},
 		"env:NAME":               {URL: server.URL, Auth: Auth{BearerFrom: "hunter2"}},
-		"a selector such as":     {URL: server.URL, Requests: "sum(x)"},
+		"a selector such as":     {URL: server.URL, Layout: Layout{Requests: "sum(x)"}},
 		"PEM":                    {URL: server.URL, TLS: TLS{CAFile: file}},
 	} {
 		if _, err := New(o); err == nil || !contains(err.Error(), want) || contains(err.Error(), "hunter2") || contains(err.Error(), ":pw") {
@@ -168,6 +168,14 @@ func TestHistoryIsStablesGainOfTheLastMinute(t *testing.T) {
 	}
 }
 
+func httpLayout(t *testing.T) *reading {
+	r, err := Layouts["http"].compile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
 func TestGain(t *testing.T) {
 	one := func(code string, samples ...sample) answer {
 		return answer{[]series{{labels: map[string]string{"code": code}, samples: samples}}}
@@ -191,7 +199,7 @@ func TestGain(t *testing.T) {
 	for _, c := range cases {
 		m, sum, gaps := marks{}, count{}, 0
 		for _, a := range c.polls {
-			got, _, g := m.gain(a, 100, []string{"code"})
+			got, _, g := m.gain(a, 100, httpLayout(t))
 			sum.add(got)
 			gaps += g
 		}
@@ -204,7 +212,7 @@ func TestGain(t *testing.T) {
 func TestMarksSurviveTheCursor(t *testing.T) {
 	m := marks{}
 	a := answer{[]series{{labels: map[string]string{"path": "/a\x00\"b", "code": "200"}, samples: []sample{{90, 1}, {110, 4}}}}}
-	m.gain(a, 100, nil)
+	m.gain(a, 100, httpLayout(t))
 	b, err := json.Marshal(cursor{Marks: [2]marks{m, nil}})
 	if err != nil {
 		t.Fatal(err)
@@ -213,7 +221,7 @@ func TestMarksSurviveTheCursor(t *testing.T) {
 	if err := json.Unmarshal(b, &back); err != nil {
 		t.Fatal(err)
 	}
-	if got, _, _ := back.Marks[0].gain(a, 100, nil); got != (count{}) {
+	if got, _, _ := back.Marks[0].gain(a, 100, httpLayout(t)); got != (count{}) {
 		t.Errorf("after the cursor was saved, %+v is counted again", got)
 	}
 }
@@ -234,7 +242,7 @@ func FuzzDecode(f *testing.F) {
 			t.Errorf("%v %v", v, err)
 		}
 		m := marks{}
-		if got, _, _ := m.gain(a, 0, []string{"code"}); got.N < 0 || got.Bad < 0 || got.Bad > got.N {
+		if got, _, _ := m.gain(a, 0, httpLayout(t)); got.N < 0 || got.Bad < 0 || got.Bad > got.N {
 			t.Errorf("gained %+v", got)
 		}
 	})

@@ -18,7 +18,8 @@ import (
 )
 
 const (
-	raw        = 5 * time.Minute  // of samples that one poll asks for
+	mostRaw    = 5 * time.Minute  // of samples that one poll asks for at most
+	lateness   = 15 * time.Second // how late samples may come and still be asked for
 	past       = 60 * time.Second // of stable's time before the run (judge.md 5.2)
 	maxPending = 300              // polls kept for a reader that does not read
 )
@@ -33,17 +34,21 @@ const (
 // counted, and what was counted but not yet handed out, because one version had
 // no request. It is saved with the judge's state, so that each sample counts once.
 type cursor struct {
-	At    float64   `json:"at"`              // seconds since the run began, of the last batch
-	Since float64   `json:"since"`           // seconds since 1970: where counting began
-	Marks [2]marks  `json:"marks,omitempty"` // stable, canary
-	Held  [2]count  `json:"held"`
-	Gauge time.Time `json:"gauge,omitzero"` // of the last poll of gauges
+	At    float64  `json:"at"`              // seconds since the run began, of the last batch
+	Since float64  `json:"since"`           // seconds since 1970: where counting began
+	Marks [2]marks `json:"marks,omitempty"` // stable, canary
+	Held  [2]count `json:"held"`
+	// The same of the histograms' buckets.
+	BucketMarks [2]marks       `json:"bucketMarks,omitempty"`
+	BucketsHeld [2]savedBounds `json:"bucketsHeld,omitempty"`
+	Gauge       time.Time      `json:"gauge,omitzero"` // of the last poll of gauges
 }
 
 // poll is what the server said at one moment.
 type poll struct {
 	at     time.Time
 	counts [2]answer
+	bins   [2]answer    // buckets of histograms
 	values [][2]float64 // by metric; NaN: not known
 	why    string       // something is missing; empty: nothing is
 }
@@ -53,7 +58,8 @@ type poll struct {
 type reader struct {
 	provider *Provider
 	subject  metric.Subject
-	counts   [2]string   // queries of the counter's samples; empty: not needed
+	counts   [2]string   // selectors of the counter; empty: not needed
+	buckets  [2]string   // of the histogram
 	queries  [][2]string // by metric
 	names    [2]string
 	wake     chan struct{} // never: polls come when they come
@@ -65,6 +71,7 @@ type reader struct {
 
 	mu     sync.Mutex
 	cursor cursor
+	times  [2]bounds    // the cursor's BucketsHeld
 	newest [2]float64   // seconds since 1970, of counted samples
 	grown  [2]time.Time // of the last poll that brought a request
 	gauge  time.Time    // of the last pair of values
@@ -87,6 +94,10 @@ func newReader(p *Provider, s metric.Subject, c cursor) (*reader, error) {
 		if r.cursor.Marks[i] == nil {
 			r.cursor.Marks[i] = marks{}
 		}
+		if r.cursor.BucketMarks[i] == nil {
+			r.cursor.BucketMarks[i] = marks{}
+		}
+		r.times[i] = r.cursor.BucketsHeld[i].bounds()
 	}
 	if err := r.bind(); err != nil {
 		return nil, err
@@ -104,27 +115,31 @@ func (r *reader) bind() error {
 			Release: r.subject.Release.Name, Version: string(v.ID),
 			Role: [2]string{"stable", "canary"}[who], Window: r.provider.options.Window,
 		}
+		if r.provider.options.Cluster != nil {
+			vars.Cluster = r.provider.options.Cluster(r.subject.Release, vars.Role)
+		}
 		for i, m := range r.subject.Metrics {
-			q, suffix := r.provider.requests, "["+raw.String()+"]"
-			if m.Source.Prometheus != "" {
-				parsed, err := query.Parse(m.Source.Prometheus)
-				if err != nil {
-					return fmt.Errorf("metric %s: %w", m.Name, err)
-				}
-				q, suffix = parsed, ""
-			}
-			text, err := q.Bind(vars)
-			if err != nil {
+			if err := r.bindMetric(i, m, who, vars); err != nil {
 				return fmt.Errorf("metric %s: %w", m.Name, err)
-			}
-			if suffix == "" {
-				r.queries[i][who] = text
-			} else {
-				r.counts[who] = text + suffix
 			}
 		}
 	}
 	return nil
+}
+
+func (r *reader) bindMetric(i int, m release.Metric, who int, vars query.Vars) (err error) {
+	switch {
+	case m.Source.Prometheus != "":
+		var q *query.Query
+		if q, err = query.Parse(m.Source.Prometheus); err == nil {
+			r.queries[i][who], err = q.Bind(vars)
+		}
+	case m.Kind == release.Latency:
+		r.buckets[who], err = r.provider.layout.buckets.Bind(vars)
+	default:
+		r.counts[who], err = r.provider.layout.requests.Bind(vars)
+	}
+	return err
 }
 
 // run polls until the reader is closed.
@@ -132,10 +147,15 @@ func (r *reader) run(ctx context.Context) {
 	defer close(r.done)
 	tick := time.NewTicker(r.provider.options.Interval)
 	defer tick.Stop()
+	since := time.Time{} // of the last poll that was answered
 	for {
-		x := r.poll(ctx, time.Now())
+		at := time.Now()
+		x := r.poll(ctx, at, since)
 		if ctx.Err() != nil {
 			return
+		}
+		if x.why == "" {
+			since = at
 		}
 		r.pendingMu.Lock()
 		if len(r.pending) == maxPending {
@@ -153,7 +173,7 @@ func (r *reader) run(ctx context.Context) {
 }
 
 // poll asks for everything, both versions at the same time of the server's data.
-func (r *reader) poll(ctx context.Context, at time.Time) poll {
+func (r *reader) poll(ctx context.Context, at, since time.Time) poll {
 	p := poll{at: at, values: make([][2]float64, len(r.queries))}
 	for i, m := range r.subject.Metrics {
 		for who, text := range r.queries[i] {
@@ -169,18 +189,29 @@ func (r *reader) poll(ctx context.Context, at time.Time) poll {
 			}
 		}
 	}
-	for who, text := range r.counts {
-		if text == "" {
-			continue
+	raw := min(at.Sub(since), mostRaw-lateness) + lateness
+	for who := range r.counts {
+		for _, x := range []struct {
+			selector string
+			to       *answer
+		}{{r.counts[who], &p.counts[who]}, {r.buckets[who], &p.bins[who]}} {
+			if x.selector == "" {
+				continue
+			}
+			a, err := r.provider.client.query(ctx, ranged(x.selector, raw), at)
+			if err != nil { // the half of it would be no comparison
+				p.why, p.counts, p.bins = err.Error(), [2]answer{}, [2]answer{}
+				return p
+			}
+			*x.to = a
 		}
-		a, err := r.provider.client.query(ctx, text, at)
-		if err != nil {
-			p.why, p.counts = err.Error(), [2]answer{}
-			break
-		}
-		p.counts[who] = a
 	}
 	return p
+}
+
+// ranged asks for the samples of the last time, whole seconds of it.
+func ranged(selector string, d time.Duration) string {
+	return fmt.Sprintf("%s[%ds]", selector, int((d+time.Second-1)/time.Second))
 }
 
 func (r *reader) value(ctx context.Context, text string, at time.Time, name string) (float64, string) {
@@ -241,6 +272,7 @@ func (r *reader) Read(ctx context.Context) (metric.Reading, error) {
 	}
 	out.Missing = r.missing(now)
 	var err error
+	r.cursor.BucketsHeld = [2]savedBounds{r.times[stable].saved(), r.times[canary].saved()}
 	out.Cursor, err = json.Marshal(r.cursor)
 	return out, err
 }
@@ -249,23 +281,12 @@ func (r *reader) Read(ctx context.Context) (metric.Reading, error) {
 func (r *reader) take(p *poll) []metric.Sample {
 	r.why = p.why
 	r.cursor.At = max(r.cursor.At, p.at.Sub(r.subject.Started).Seconds())
-	for who, a := range p.counts {
-		since := r.cursor.Since
-		if who == stable && len(r.cursor.Marks[who]) == 0 {
-			since = math.Inf(1) // it ran before: what its series hold when first seen is no gain
-		}
-		got, newest, gaps := r.cursor.Marks[who].gain(a, since, r.provider.options.StatusLabels)
-		r.cursor.Held[who].add(got)
-		if got.N > 0 {
-			r.grown[who] = p.at
-		}
-		if newest <= seconds(p.at)+longestGap { // a time far ahead proves nothing
-			r.newest[who] = max(r.newest[who], newest)
-		}
-		r.gaps += gaps
+	for who := range p.counts {
+		r.count(who, p)
 	}
 	var out []metric.Sample
-	ready := r.cursor.Held[stable].N > 0 && r.cursor.Held[canary].N > 0
+	counted := r.cursor.Held[stable].N > 0 && r.cursor.Held[canary].N > 0
+	timed := r.times[stable].total() > 0 && r.times[canary].total() > 0
 	for i, m := range r.subject.Metrics {
 		b := judge.Batch{At: r.cursor.At}
 		switch {
@@ -275,17 +296,48 @@ func (r *reader) take(p *poll) []metric.Sample {
 				continue
 			}
 			r.gauge = p.at
-		case !ready:
-			continue
-		default:
+		case m.Kind == release.Latency && timed:
+			line := judge.EvidenceLine{T: r.cursor.At, Metric: m.Name, Canary: r.times[canary].side(), Stable: r.times[stable].side()}
+			var err error
+			if b, err = line.Batch(judge.Metric{Name: m.Name, Kind: judge.Latency}); err != nil {
+				r.why = err.Error()
+				continue
+			}
+		case m.Kind != release.Latency && counted:
 			b.Stable, b.Canary = sideOf(m.Kind, r.cursor.Held[stable]), sideOf(m.Kind, r.cursor.Held[canary])
+		default:
+			continue
 		}
 		out = append(out, metric.Sample{Metric: i, Batch: b})
 	}
-	if ready {
+	if counted {
 		r.cursor.Held = [2]count{}
 	}
+	if timed {
+		r.times = [2]bounds{{}, {}}
+	}
 	return out
+}
+
+// count takes in what one version's counter and histogram gained.
+func (r *reader) count(who int, p *poll) {
+	since := func(m marks) float64 {
+		if who == stable && len(m) == 0 {
+			return math.Inf(1) // it ran before: what its series hold when first seen is no gain
+		}
+		return r.cursor.Since
+	}
+	got, newest, gaps := r.cursor.Marks[who].gain(p.counts[who], since(r.cursor.Marks[who]), r.provider.layout)
+	r.cursor.Held[who].add(got)
+	if got.N > 0 {
+		r.grown[who] = p.at
+	}
+	if newest <= seconds(p.at)+longestGap { // a time far ahead proves nothing
+		r.newest[who] = max(r.newest[who], newest)
+	}
+	times, more := r.cursor.BucketMarks[who].gainBuckets(p.bins[who], since(r.cursor.BucketMarks[who]), r.provider.layout)
+	r.times[who].add(times)
+	r.gaps += gaps + more
 }
 
 // sideOf is a count as the judge reads it; the events of a rate are requests.
@@ -349,16 +401,38 @@ func (r *reader) History(ctx context.Context) ([]judge.History, error) {
 			}
 			continue
 		}
-		a, err := r.provider.client.query(ctx, r.counts[stable], started)
+		if m.Kind == release.Latency {
+			a, err := r.provider.client.query(ctx, ranged(r.buckets[stable], mostRaw), started)
+			if err == nil {
+				out[i] = pastTimes(m, a, started, r.provider.layout)
+			}
+			continue
+		}
+		a, err := r.provider.client.query(ctx, ranged(r.counts[stable], mostRaw), started)
 		if err != nil {
 			continue // a run without a past is judged more slowly, not wrongly
 		}
 		before := marks{}
-		got, _, _ := before.gain(a, seconds(started.Add(-past)), r.provider.options.StatusLabels)
+		got, _, _ := before.gain(a, seconds(started.Add(-past)), r.provider.layout)
 		side := sideOf(m.Kind, got)
 		out[i].N, out[i].Bad = side.N, side.Bad
 	}
 	return out, parent.Err()
+}
+
+// pastTimes is what stable's histogram gained in the time before the run.
+func pastTimes(m release.Metric, a answer, started time.Time, l *reading) judge.History {
+	before := marks{}
+	got, _ := before.gainBuckets(a, seconds(started.Add(-past)), l)
+	if got.total() == 0 {
+		return judge.History{}
+	}
+	line := judge.EvidenceLine{Metric: m.Name, Stable: got.side()}
+	b, err := line.Batch(judge.Metric{Name: m.Name, Kind: judge.Latency})
+	if err != nil {
+		return judge.History{}
+	}
+	return judge.History{Bins: b.Stable.Bins}
 }
 
 func rounded(d time.Duration) time.Duration { return d.Round(time.Second) }

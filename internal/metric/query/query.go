@@ -15,16 +15,28 @@ import (
 	"github.com/prometheus/prometheus/promql/parser"
 )
 
-// Vars are the values of the variables $release, $version, $role and $window.
+// Vars are the values of the variables $release, $version, $role and $window,
+// and of those that only a cluster has.
 type Vars struct {
 	Release string
 	Version string
 	Role    string        // stable or canary
 	Window  time.Duration // $window: the range of rates
+	Cluster *Cluster      // nil: not on Kubernetes
 }
 
-// names lists the variables that stand in label values.
-var names = []string{"release", "version", "role"}
+// Cluster are the variables that name Kubernetes objects of one version.
+type Cluster struct {
+	Namespace string // $namespace
+	Service   string // $service: the Service that selects the version's pods
+	Workload  string // $workload: the Deployment that runs them
+}
+
+// names lists the variables that stand in label values, inCluster those of a cluster.
+var (
+	names     = []string{"release", "version", "role"}
+	inCluster = []string{"namespace", "service", "workload"}
+)
 
 // Query is a parsed query.
 type Query struct{ text string }
@@ -39,7 +51,7 @@ func Parse(text string) (*Query, error) {
 		return nil, fmt.Errorf("query of %d bytes: expected at most %d", len(text), maxLength)
 	}
 	q := &Query{text: text}
-	if _, err := q.Bind(Vars{Release: "release", Version: "version", Role: "stable", Window: time.Minute}); err != nil {
+	if _, err := q.Bind(Vars{Release: "release", Version: "version", Role: "stable", Window: time.Minute, Cluster: &Cluster{}}); err != nil {
 		return nil, err
 	}
 	return q, nil
@@ -100,18 +112,41 @@ var variable = regexp.MustCompile(`\$(?:\{([A-Za-z_]+)\}|([A-Za-z_]+))`)
 
 func (b *binder) replace(text string, quote func(string) string) string {
 	return variable.ReplaceAllStringFunc(text, func(found string) string {
-		switch name := strings.Trim(found, "${}"); name {
-		case "release":
-			return quote(b.vars.Release)
-		case "version":
-			return quote(b.vars.Version)
-		case "role":
-			return quote(b.vars.Role)
+		name := strings.Trim(found, "${}")
+		value, ok := b.vars.value(name)
+		switch {
+		case ok:
+			return quote(value)
+		case slices.Contains(inCluster, name):
+			b.err = fmt.Errorf("variable %s has a value on Kubernetes only; known here: $%s; as a range: [$window]", found, strings.Join(names, ", $"))
 		default:
-			b.err = fmt.Errorf("unknown variable %s; known in label values: $%s; as a range: [$window]", found, strings.Join(names, ", $"))
-			return found
+			b.err = fmt.Errorf("unknown variable %s; known in label values: $%s; as a range: [$window]", found, strings.Join(slices.Concat(names, inCluster), ", $"))
 		}
+		return found
 	})
+}
+
+func (v Vars) value(name string) (string, bool) {
+	switch name {
+	case "release":
+		return v.Release, true
+	case "version":
+		return v.Version, true
+	case "role":
+		return v.Role, true
+	}
+	if v.Cluster == nil {
+		return "", false
+	}
+	switch name {
+	case "namespace":
+		return v.Cluster.Namespace, true
+	case "service":
+		return v.Cluster.Service, true
+	case "workload":
+		return v.Cluster.Workload, true
+	}
+	return "", false
 }
 
 // windowed puts the duration in place of $window outside of strings, which is
@@ -144,7 +179,7 @@ func windowed(text string, d time.Duration) string {
 // Selector reports whether the query is a plain selector of series, so that a
 // range may follow it.
 func (q *Query) Selector() bool {
-	text, err := q.Bind(Vars{Release: "r", Version: "v", Role: "stable", Window: time.Minute})
+	text, err := q.Bind(Vars{Release: "r", Version: "v", Role: "stable", Window: time.Minute, Cluster: &Cluster{}})
 	if err != nil {
 		return false
 	}

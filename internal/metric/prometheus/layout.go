@@ -1,0 +1,132 @@
+package prometheus
+
+import (
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/haldane-project/haldane/internal/metric/query"
+)
+
+// Layout says which series tell of one version's requests. Selectors may hold
+// variables (package query).
+type Layout struct {
+	// Requests selects the counter of requests.
+	Requests string
+	// Buckets selects the times of requests: the _bucket series of a classic
+	// histogram, or a native histogram. Empty: latency is not measured.
+	Buckets string
+	// Unit is how many seconds 1 is in the histogram's bounds; 0 means 1.
+	Unit float64
+	// Failed are labels and the values, as regular expressions, of which any one
+	// says that a series counts failed requests.
+	Failed map[string]string
+}
+
+// grpcFault matches the gRPC codes that are the server's fault: UNKNOWN,
+// DEADLINE_EXCEEDED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE and DATA_LOSS.
+const grpcFault = `2|4|12|13|14|15`
+
+// Layouts are those of the systems that Haldane knows, by their names. Sources:
+// OpenTelemetry's HTTP conventions; Istio "Standard Metrics"; Traefik "Metrics";
+// Envoy "Cluster manager statistics" with Prometheus tags; Linkerd "Proxy
+// Metrics"; ingress-nginx "Prometheus metrics".
+var Layouts = map[string]Layout{
+	"http": {
+		Requests: `http_server_request_duration_seconds_count{version="$version"}`,
+		Buckets:  `{__name__=~"http_server_request_duration_seconds(_bucket)?",version="$version"}`,
+		Failed:   map[string]string{"code": `5.*`, "status": `5.*`, "status_code": `5.*`, "http_response_status_code": `5.*`},
+	},
+	"istio": {
+		Requests: `istio_requests_total{reporter="destination",destination_workload_namespace="$namespace",destination_workload="$workload"}`,
+		Buckets:  `istio_request_duration_milliseconds_bucket{reporter="destination",destination_workload_namespace="$namespace",destination_workload="$workload"}`,
+		Unit:     0.001,
+		Failed:   map[string]string{"response_code": `5.*`, "grpc_response_status": grpcFault},
+	},
+	"traefik": {
+		Requests: `traefik_service_requests_total{service=~"$namespace-$service-(http-)?[0-9]+@kubernetes.*|$namespace-.*-$service-[0-9]+@kubernetes.*"}`,
+		Buckets:  `traefik_service_request_duration_seconds_bucket{service=~"$namespace-$service-(http-)?[0-9]+@kubernetes.*|$namespace-.*-$service-[0-9]+@kubernetes.*"}`,
+		Failed:   map[string]string{"code": `5.*`},
+	},
+	"envoy": {
+		Requests: `envoy_cluster_upstream_rq{envoy_cluster_name=~".*[/_|.-]?$namespace[/_.|-].*$service([/_.|-].*)?"}`,
+		Buckets:  `envoy_cluster_upstream_rq_time_bucket{envoy_cluster_name=~".*[/_|.-]?$namespace[/_.|-].*$service([/_.|-].*)?"}`,
+		Unit:     0.001,
+		Failed:   map[string]string{"envoy_response_code": `5.*`},
+	},
+	"linkerd": {
+		Requests: `response_total{direction="inbound",namespace="$namespace",deployment="$workload"}`,
+		Buckets:  `response_latency_ms_bucket{direction="inbound",namespace="$namespace",deployment="$workload"}`,
+		Unit:     0.001,
+		Failed:   map[string]string{"classification": `failure`},
+	},
+	"nginx": {
+		Requests: `nginx_ingress_controller_requests{exported_namespace="$namespace",exported_service="$service"}`,
+		Buckets:  `nginx_ingress_controller_request_duration_seconds_bucket{exported_namespace="$namespace",exported_service="$service"}`,
+		Failed:   map[string]string{"status": `5.*`},
+	},
+}
+
+// LayoutNames lists the known layouts.
+func LayoutNames() []string { return slices.Sorted(maps.Keys(Layouts)) }
+
+// reading is a layout that was found to be right.
+type reading struct {
+	requests, buckets *query.Query // buckets: nil where latency is not measured
+	unit              float64
+	failed            map[string]*regexp.Regexp
+}
+
+func (l Layout) compile() (*reading, error) {
+	out := &reading{unit: l.Unit, failed: map[string]*regexp.Regexp{}}
+	if out.unit == 0 {
+		out.unit = 1
+	}
+	var err error
+	if out.requests, err = selector("counter of requests", l.Requests); err != nil {
+		return nil, err
+	}
+	if l.Buckets != "" {
+		if out.buckets, err = selector("histogram of requests' times", l.Buckets); err != nil {
+			return nil, err
+		}
+	}
+	for label, values := range l.Failed {
+		if out.failed[label], err = regexp.Compile("^(?:" + values + ")$"); err != nil {
+			return nil, fmt.Errorf("failed values of label %s: %w", label, err)
+		}
+	}
+	return out, nil
+}
+
+func selector(what, text string) (*query.Query, error) {
+	q, err := query.Parse(text)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", what, err)
+	}
+	if !q.Selector() {
+		return nil, fmt.Errorf("%s %q: expected a selector such as %s", what, text, Layouts["http"].Requests)
+	}
+	return q, nil
+}
+
+// isFailed reports whether a series counts failed requests.
+func (r *reading) isFailed(labels map[string]string) bool {
+	for name, values := range r.failed {
+		if v, ok := labels[name]; ok && values.MatchString(v) {
+			return true
+		}
+	}
+	return false
+}
+
+// KnownLayout returns a layout by its name.
+func KnownLayout(name string) (Layout, error) {
+	l, ok := Layouts[name]
+	if !ok {
+		return Layout{}, fmt.Errorf("there is no layout %q; known: %s", name, strings.Join(LayoutNames(), ", "))
+	}
+	return l, nil
+}
