@@ -264,6 +264,14 @@ type AnalysisSpec struct {
 	// requests are not judged. Default: 0s.
 	// +optional
 	WarmUp *metav1.Duration `json:"warmUp,omitempty"`
+	// Prometheus is a server whose series count the requests of each version: the
+	// evidence on Kubernetes, where Haldane's own proxy is not in the way.
+	// +optional
+	Prometheus *PrometheusSpec `json:"prometheus,omitempty"`
+	// Scrape reads those series without a Prometheus server, faster. With both,
+	// prometheus takes over while scraping gives nothing.
+	// +optional
+	Scrape *ScrapeSpec `json:"scrape,omitempty"`
 	// Metrics that are compared. Default: errors and latency.
 	// +kubebuilder:validation:MaxItems=50
 	// +optional

@@ -19,6 +19,8 @@ func (c *checker) analysis(path string, s *v1alpha1.AnalysisSpec) release.Analys
 		FalsePromotion: c.probability(path+".falsePromotion", s.FalsePromotion, defaultFalsePromotion, 0.0001, 0.5),
 		MinRequests:    count(c, path+".minRequests", s.MinRequests, defaultMinRequests, 0, maxRequests),
 		WarmUp:         c.duration(path+".warmUp", s.WarmUp, 0, true),
+		Prometheus:     c.prometheus(path+".prometheus", s.Prometheus),
+		Scrape:         c.scrape(path+".scrape", s.Scrape),
 	}
 	specs := s.Metrics
 	if len(specs) == 0 {

@@ -11,7 +11,45 @@ type Analysis struct {
 	// PerUser: the release is sticky, so that a user is what is assigned at random
 	// and counts once, however often requests of theirs fail.
 	PerUser bool
-	Metrics []Metric
+	// Prometheus and Scrape are where evidence comes from on Kubernetes, by
+	// preference Scrape; nil: not used.
+	Prometheus *Prometheus `json:",omitempty"`
+	Scrape     *Scrape     `json:",omitempty"`
+	Metrics    []Metric
+}
+
+// Prometheus is a server that keeps the counters of a router.
+type Prometheus struct {
+	Address  string
+	Series   Series
+	Interval time.Duration
+	Bearer   string // names a secret: secret:NAME/KEY
+	User     string
+	Password string // names a secret
+	TLS      string // name of a Secret
+}
+
+// Scrape is Haldane's own reading of those counters.
+type Scrape struct {
+	Namespace string            // of the pods; empty: the release's own
+	Labels    map[string]string // of the pods; none: the versions' own pods
+	Port      int
+	Path      string
+	Series    Series
+	Interval  time.Duration
+}
+
+// SeriesLayouts are the known layouts of a router's series.
+var SeriesLayouts = []string{"envoy", "http", "istio", "linkerd", "nginx", "traefik"}
+
+// Series names the counters of one version's requests: a known layout, or own
+// selectors.
+type Series struct {
+	Layout       string
+	Requests     string
+	Buckets      string
+	Milliseconds bool
+	Failed       map[string]string
 }
 
 // MetricKind names the statistical family of a metric.

@@ -20,6 +20,9 @@ import (
 )
 
 func TestLayoutsCompile(t *testing.T) {
+	if !cmp.Equal(LayoutNames(), release.SeriesLayouts) {
+		t.Errorf("layouts are %v, a manifest takes %v", LayoutNames(), release.SeriesLayouts)
+	}
 	for _, name := range LayoutNames() {
 		l, err := KnownLayout(name)
 		if err != nil {
