@@ -1,0 +1,205 @@
+// Package standby is a metric.Provider made of several that see the same
+// requests: the first that has evidence gives it, and the next takes over while
+// it has none. No request counts twice: what the others saw meanwhile is read
+// and dropped. It knows no adapter. This file is all of it.
+package standby
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/haldane-project/haldane/internal/judge"
+	"github.com/haldane-project/haldane/internal/metric"
+	"github.com/haldane-project/haldane/internal/release"
+)
+
+// Patience is how long the provider in use may be without evidence before the
+// next one that has some takes over.
+const Patience = 3 * time.Second
+
+// Provider chooses among those that a release has.
+type Provider struct {
+	of func(context.Context, release.Release) ([]metric.Provider, error)
+}
+
+var _ metric.Provider = (*Provider)(nil)
+
+// New returns a Provider; of gives a release's providers, by preference.
+func New(of func(context.Context, release.Release) ([]metric.Provider, error)) *Provider {
+	return &Provider{of: of}
+}
+
+// Check implements metric.Provider: each of the release's providers must be able
+// to serve each metric, or it could not take over.
+func (p *Provider) Check(ctx context.Context, rel release.Release, metrics []release.Metric) error {
+	list, err := p.of(ctx, rel)
+	if err != nil {
+		return err
+	}
+	for _, one := range list {
+		if err := one.Check(ctx, rel, metrics); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Open implements metric.Provider.
+func (p *Provider) Open(ctx context.Context, s metric.Subject, saved []byte) (metric.Reader, error) {
+	list, err := p.of(ctx, s.Release)
+	if err != nil {
+		return nil, err
+	}
+	if len(list) == 0 {
+		return nil, fmt.Errorf("release %s has no source of evidence: name one in spec.analysis.scrape or spec.analysis.prometheus", s.Release.Name)
+	}
+	c := cursor{}
+	if len(saved) > 0 {
+		if err := json.Unmarshal(saved, &c); err != nil {
+			return nil, fmt.Errorf("open the evidence of run %s: the saved cursor is not one of this provider: %w", s.Run, err)
+		}
+	}
+	if len(c.Cursors) != len(list) { // the manifest named others then
+		c = cursor{Cursors: make([]json.RawMessage, len(list))}
+	}
+	r := &reader{cursor: c, wake: make(chan struct{}, 1), stop: make(chan struct{})}
+	for i, one := range list {
+		x, err := one.Open(ctx, s, c.Cursors[i])
+		if err != nil {
+			return nil, errors.Join(err, r.Close())
+		}
+		r.readers = append(r.readers, x)
+		r.wakes.Go(func() { r.forward(x.Wake()) })
+	}
+	return r, nil
+}
+
+// cursor is where each of the readers ended, and which one was in use.
+type cursor struct {
+	Cursors []json.RawMessage `json:"cursors"`
+	Use     int               `json:"use"`
+}
+
+type reader struct {
+	readers []metric.Reader
+	cursor  cursor
+	without time.Time // since when the one in use has no evidence; zero: it has
+	wake    chan struct{}
+	stop    chan struct{}
+	wakes   sync.WaitGroup
+	once    sync.Once
+}
+
+func (r *reader) forward(from <-chan struct{}) {
+	for {
+		select {
+		case <-r.stop:
+			return
+		case <-from:
+			select {
+			case r.wake <- struct{}{}:
+			default:
+			}
+		}
+	}
+}
+
+// History implements metric.Reader: that of the first one that knows any.
+func (r *reader) History(ctx context.Context) ([]judge.History, error) {
+	var best []judge.History
+	var errs []error
+	for _, x := range r.readers {
+		h, err := x.History(ctx)
+		if err == nil && known(h) {
+			return h, nil
+		}
+		if best == nil {
+			best = h
+		}
+		errs = append(errs, err)
+	}
+	if best != nil {
+		return best, nil
+	}
+	return nil, errors.Join(errs...)
+}
+
+func known(list []judge.History) bool {
+	for _, h := range list {
+		if h.N > 0 || len(h.Bins) > 0 || len(h.Values) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// Read implements metric.Reader.
+func (r *reader) Read(ctx context.Context) (metric.Reading, error) {
+	readings := make([]metric.Reading, len(r.readers))
+	failures := make([]error, len(r.readers))
+	for i, x := range r.readers {
+		readings[i], failures[i] = x.Read(ctx)
+		if failures[i] == nil {
+			r.cursor.Cursors[i] = readings[i].Cursor
+		}
+	}
+	now := time.Now()
+	has := func(i int) bool { return failures[i] == nil && readings[i].Missing == "" }
+	use := r.cursor.Use
+	switch {
+	case has(use):
+		r.without = time.Time{}
+		use = r.preferred(use, has)
+	case r.without.IsZero():
+		r.without = now
+	case now.Sub(r.without) >= Patience:
+		for i := range readings {
+			if has(i) {
+				use, r.without = i, time.Time{}
+				break
+			}
+		}
+	}
+	out, err := readings[use], failures[use]
+	if use != r.cursor.Use { // what it saw until now, the other one may have told
+		out.Samples = nil
+		r.cursor.Use = use
+	}
+	if err != nil {
+		out = metric.Reading{Missing: cmp.Or(out.Missing, err.Error())}
+	}
+	var encode error
+	out.Cursor, encode = json.Marshal(r.cursor)
+	return out, encode
+}
+
+// preferred goes back to one that is preferred to the one in use, once it has evidence.
+func (r *reader) preferred(use int, has func(int) bool) int {
+	for i := range use {
+		if has(i) {
+			return i
+		}
+	}
+	return use
+}
+
+// Wake implements metric.Reader.
+func (r *reader) Wake() <-chan struct{} { return r.wake }
+
+// Close implements metric.Reader.
+func (r *reader) Close() error {
+	var errs []error
+	r.once.Do(func() {
+		close(r.stop)
+		r.wakes.Wait()
+		for _, x := range r.readers {
+			errs = append(errs, x.Close())
+		}
+	})
+	return errors.Join(errs...)
+}
