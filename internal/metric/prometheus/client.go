@@ -18,18 +18,19 @@ import (
 
 // Auth says how requests are authenticated: bearer token, or user and
 // password, or not at all. Secrets are named, never written down: "env:NAME" is
-// an environment variable, "file:/path" a file; both are read for every request,
-// so that a changed secret counts at once.
+// an environment variable, "file:/path" a file, "secret:NAME/KEY" what
+// Options.Secret knows; they are read for every request, so that a changed
+// secret counts at once.
 type Auth struct {
 	BearerFrom   string
 	User         string
 	PasswordFrom string
 }
 
-// TLS of the connection; empty fields mean the system's authorities and no
-// certificate of our own.
+// TLS of the connection: where PEM blocks stand, named as secrets are. Empty
+// fields mean the system's authorities and no certificate of our own.
 type TLS struct {
-	CAFile, CertFile, KeyFile string
+	CAFrom, CertFrom, KeyFrom string
 }
 
 // maxAnswer bounds an answer.
@@ -42,7 +43,11 @@ type client struct {
 	http    *http.Client
 	timeout time.Duration
 	stale   time.Duration
+	secrets secrets
 }
+
+// secrets looks up what "secret:NAME/KEY" names; nil: nothing does.
+type secrets func(name, key string) (string, error)
 
 func newClient(o Options) (*client, error) {
 	u, err := url.Parse(o.URL)
@@ -52,11 +57,11 @@ func newClient(o Options) (*client, error) {
 	if u.User != nil {
 		return nil, errors.New("credentials in the URL would be shown and logged: name them by auth (env:NAME or file:/path)")
 	}
-	c := &client{base: u, auth: o.Auth, timeout: o.Timeout, stale: o.Stale}
+	c := &client{base: u, auth: o.Auth, timeout: o.Timeout, stale: o.Stale, secrets: o.Secret}
 	if _, err := c.authorization(); err != nil {
 		return nil, err
 	}
-	secure, err := o.TLS.config()
+	secure, err := o.TLS.config(c.secrets)
 	if err != nil {
 		return nil, err
 	}
@@ -86,21 +91,29 @@ func (h inside) RoundTrip(r *http.Request) (*http.Response, error) {
 	return w.Result(), r.Context().Err()
 }
 
-func (t TLS) config() (*tls.Config, error) {
+func (t TLS) config(from secrets) (*tls.Config, error) {
 	c := &tls.Config{MinVersion: tls.VersionTLS12}
-	if t.CAFile != "" {
-		pem, err := os.ReadFile(t.CAFile)
+	if t.CAFrom != "" {
+		pem, err := from.read(t.CAFrom)
 		if err != nil {
-			return nil, fmt.Errorf("read the certificate authorities: %w", err)
+			return nil, fmt.Errorf("the certificate authorities: %w", err)
 		}
 		c.RootCAs = x509.NewCertPool()
-		if !c.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("%s has no certificate in PEM form", t.CAFile)
+		if !c.RootCAs.AppendCertsFromPEM([]byte(pem)) {
+			return nil, fmt.Errorf("%s has no certificate in PEM form", t.CAFrom)
 		}
 	}
-	if t.CertFile != "" {
+	if t.CertFrom != "" {
 		c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
-			pair, err := tls.LoadX509KeyPair(t.CertFile, t.KeyFile)
+			cert, err := from.read(t.CertFrom)
+			if err != nil {
+				return nil, err
+			}
+			key, err := from.read(t.KeyFrom)
+			if err != nil {
+				return nil, err
+			}
+			pair, err := tls.X509KeyPair([]byte(cert), []byte(key))
 			return &pair, err
 		}
 	}
@@ -111,10 +124,10 @@ func (t TLS) config() (*tls.Config, error) {
 func (c *client) authorization() (string, error) {
 	switch {
 	case c.auth.BearerFrom != "":
-		token, err := secret(c.auth.BearerFrom)
+		token, err := c.secrets.read(c.auth.BearerFrom)
 		return "Bearer " + token, err
 	case c.auth.PasswordFrom != "":
-		password, err := secret(c.auth.PasswordFrom)
+		password, err := c.secrets.read(c.auth.PasswordFrom)
 		r := http.Request{Header: http.Header{}}
 		r.SetBasicAuth(c.auth.User, password)
 		return r.Header.Get("Authorization"), err
@@ -122,8 +135,8 @@ func (c *client) authorization() (string, error) {
 	return "", nil
 }
 
-// secret reads what a reference names. Errors tell the reference, never the secret.
-func secret(ref string) (string, error) {
+// read gives what a reference names. Errors tell the reference, never the secret.
+func (look secrets) read(ref string) (string, error) {
 	if name, ok := strings.CutPrefix(ref, "env:"); ok {
 		if v := os.Getenv(name); v != "" {
 			return v, nil
@@ -137,7 +150,12 @@ func secret(ref string) (string, error) {
 		}
 		return strings.TrimSpace(string(b)), nil
 	}
-	return "", errors.New("a secret is named as env:NAME or file:/path")
+	if named, ok := strings.CutPrefix(ref, "secret:"); ok && look != nil {
+		name, key, _ := strings.Cut(named, "/")
+		v, err := look(name, key)
+		return strings.TrimSpace(v), err
+	}
+	return "", errors.New("a secret is named as env:NAME, file:/path or, on Kubernetes, secret:NAME/KEY")
 }
 
 // query evaluates PromQL at one time.

@@ -36,6 +36,8 @@ type Options struct {
 	Layout Layout
 	// Cluster gives the variables of a version on Kubernetes; nil: elsewhere.
 	Cluster func(rel release.Release, role string) *query.Cluster
+	// Secret gives the value that "secret:NAME/KEY" names; nil: nothing has that form.
+	Secret func(name, key string) (string, error)
 	// Transport is used in place of the network (Inside); nil: the network.
 	Transport http.RoundTripper
 	Interval  time.Duration // between polls: 1 second

@@ -132,7 +132,7 @@ func TestCredentialsAreNamedAndSent(t *testing.T) {
 		"not set":                {URL: server.URL, Auth: Auth{BearerFrom: "env:HALDANE_TEST_ABSENT"}},
 		"env:NAME":               {URL: server.URL, Auth: Auth{BearerFrom: "hunter2"}},
 		"a selector such as":     {URL: server.URL, Layout: Layout{Requests: "sum(x)"}},
-		"PEM":                    {URL: server.URL, TLS: TLS{CAFile: file}},
+		"PEM":                    {URL: server.URL, TLS: TLS{CAFrom: "file:" + file}},
 	} {
 		if _, err := New(o); err == nil || !contains(err.Error(), want) || contains(err.Error(), "hunter2") || contains(err.Error(), ":pw") {
 			t.Errorf("%+v: error %v, want %q and no secret", o, err, want)
