@@ -48,6 +48,19 @@ if has_flask; then
 else
   skip "Flask example" "python3-flask is not installed"
 fi
+suite "LLM and prompt examples" go test -count=1 -timeout 15m -run 'LLM|Prompt' ./test/model
+if have node nodejs && have npm npm; then
+  suite "OpenAI's client" go test -count=1 -timeout 10m -run Official ./test/model
+else
+  skip "OpenAI's client" "node and npm are not installed (packages nodejs and npm)"
+fi
+has_sklearn() { /usr/bin/python3 -c 'import sklearn' 2>/dev/null; }
+has_sklearn || have sklearn python3-sklearn || true
+if has_sklearn; then
+  suite "digits example" go test -count=1 -timeout 10m -run Digits ./test/model
+else
+  skip "digits example" "scikit-learn is not installed (package python3-sklearn)"
+fi
 
 [ ${#skipped[@]} -eq 0 ] || echo "skipped: ${skipped[*]}"
 [ ${#failed[@]} -eq 0 ] || { echo "failed: ${failed[*]}"; exit 1; }

@@ -21,6 +21,7 @@ type scenario struct {
 	ready  string       // path
 	watch  []obj        // the metrics
 	shield obj
+	model  bool // answers are read along
 }
 
 // version is one version of a service.
@@ -54,7 +55,7 @@ var scenarios = []scenario{
 		},
 	},
 	{
-		name: "llm", rate: 60, usual: 0, sample: "sample-llm", ready: "/health",
+		name: "llm", model: true, rate: 60, sample: "sample-llm", ready: "/health",
 		visit: load.Options{
 			URL: "/v1/chat/completions", Method: http.MethodPost, Header: http.Header{"Content-Type": {"application/json"}}, Body: []byte(llmQuestion),
 		},
@@ -103,6 +104,10 @@ func (s scenario) manifest(v version, program, listen string) ([]byte, error) {
 	for name, value := range v.env {
 		env[name] = value
 	}
+	embedded := obj{"listen": listen, "shield": s.shield}
+	if s.model {
+		embedded["model"] = obj{}
+	}
 	b, err := json.Marshal(obj{
 		"apiVersion": "haldane.dev/v1alpha1",
 		"kind":       "Release",
@@ -113,7 +118,7 @@ func (s scenario) manifest(v version, program, listen string) ([]byte, error) {
 				"process": obj{"command": []string{program, s.sample}, "env": env, "ready": obj{"http": s.ready}, "drain": "3s"},
 				"warmUp":  obj{"requests": 20, "path": s.ready},
 			},
-			"traffic": obj{"embedded": obj{"listen": listen, "shield": s.shield}},
+			"traffic": obj{"embedded": embedded},
 			"strategy": obj{
 				"canary":       obj{"steps": []obj{{"weight": 10}, {"weight": 50}}},
 				"bake":         "2s",

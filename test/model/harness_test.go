@@ -1,0 +1,173 @@
+package model
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/haldane-project/haldane/api/v1alpha1"
+	"github.com/haldane-project/haldane/internal/app"
+	"github.com/haldane-project/haldane/internal/client"
+	"github.com/haldane-project/haldane/internal/demo/modelserver"
+)
+
+// patience is how long a test waits for something that must happen; it is no figure.
+const patience = 3 * time.Minute
+
+// daemon is a running daemon in this process.
+type daemon struct {
+	*testing.T
+	api   *client.Client
+	front string // host:port that users connect to
+}
+
+func start(t *testing.T) *daemon {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	ready, ended := make(chan string, 1), make(chan error, 1)
+	data := t.TempDir()
+	go func() {
+		ended <- app.Serve(ctx, app.Options{Listen: "127.0.0.1:0", Data: data, Grace: 10 * time.Second, Ready: func(a string) { ready <- a }})
+	}()
+	select {
+	case address := <-ready:
+		t.Cleanup(func() {
+			cancel()
+			if err := <-ended; err != nil {
+				t.Errorf("the daemon did not stop cleanly: %v", err)
+			}
+		})
+		c, err := client.New(address, client.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return &daemon{T: t, api: c, front: freeAddress(t)}
+	case err := <-ended:
+		cancel()
+		t.Fatalf("the daemon ended: %v", err)
+		return nil
+	}
+}
+
+// freeAddress is a loopback address that was free a moment ago.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// release applies a manifest, as the file that it came from, and waits until its
+// version serves alone or its run has ended.
+func (d *daemon) release(file, manifest string) v1alpha1.Release {
+	d.Helper()
+	ctx, cancel := context.WithTimeout(d.Context(), patience)
+	defer cancel()
+	name := field(manifest, "  name: ")
+	applied, err := d.api.Apply(ctx, name, []byte(manifest), client.ApplyOptions{File: file})
+	if err != nil {
+		d.Fatalf("apply %s: %v", file, err)
+	}
+	var last v1alpha1.Release
+	done := errors.New("done")
+	err = d.api.Watch(ctx, name, func(c client.Change) error {
+		if c.Release == nil {
+			return nil
+		}
+		last = *c.Release
+		if st := last.Status; st.ObservedGeneration >= applied.Release.Generation && st.Phase == "Idle" || st.Phase == "RolledBack" {
+			return done
+		}
+		return nil
+	})
+	if !errors.Is(err, done) {
+		d.Fatalf("%s: %v; last: %s: %s", file, err, last.Status.Phase, last.Status.Message)
+	}
+	return last
+}
+
+// field is the rest of the first line that begins so.
+func field(text, begin string) string {
+	_, rest, _ := strings.Cut(text, "\n"+begin)
+	value, _, _ := strings.Cut(rest, "\n")
+	return strings.TrimSpace(value)
+}
+
+// example reads an example's manifest with this test's addresses in it.
+func example(t *testing.T, file string, replace ...string) string {
+	t.Helper()
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := string(b)
+	for i := 0; i < len(replace); i += 2 {
+		if !strings.Contains(text, replace[i]) {
+			t.Fatalf("%s does not contain %q", file, replace[i])
+		}
+		text = strings.ReplaceAll(text, replace[i], replace[i+1])
+	}
+	return text
+}
+
+// server is a sample model server at a fixed hour.
+func server(t *testing.T, env map[string]string) *httptest.Server {
+	t.Helper()
+	set, err := modelserver.SettingsFrom(func(k string) string { return env[k] })
+	if err != nil {
+		t.Fatal(err)
+	}
+	set.Now = func() time.Time { return time.Unix(1_700_000_000, 0) }
+	s, err := modelserver.New(set)
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := httptest.NewServer(s)
+	t.Cleanup(srv.Close)
+	return srv
+}
+
+// behind releases a server that runs already.
+func (d *daemon) behind(s *httptest.Server) {
+	d.Helper()
+	d.release("endpoints.yaml", `apiVersion: haldane.dev/v1alpha1
+kind: Release
+metadata:
+  name: model
+spec:
+  version: v1
+  workload: {endpoints: {addresses: [`+s.Listener.Addr().String()+`], ready: {http: /health}}}
+  traffic: {embedded: {listen: `+d.front+`, model: {}}}
+`)
+}
+
+func needsE2E(t *testing.T) {
+	t.Helper()
+	if os.Getenv("HALDANE_E2E") == "" {
+		t.Skip("HALDANE_E2E is not set")
+	}
+}
+
+// run runs a command in a directory and returns what it wrote.
+func run(t *testing.T, dir string, env []string, name string, args ...string) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Dir, cmd.Env = dir, append(os.Environ(), env...)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s: %v\n%s", filepath.Base(name), err, out)
+	}
+	return string(out)
+}
