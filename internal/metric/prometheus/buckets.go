@@ -19,7 +19,7 @@ type bounds map[float64]int64
 // gainBuckets counts what a histogram's buckets gained behind the marks, as gain
 // does, without the requests that failed: an error that is answered fast must
 // not look like speed.
-func (m marks) gainBuckets(a answer, since float64, r *reading) (sum bounds, gaps int) {
+func (m marks) gainBuckets(a answer, since births, r *reading) (sum bounds, gaps int) {
 	sum = bounds{}
 	for _, group := range histograms(a, r) {
 		got, g := m.gainOne(group, since)
@@ -31,7 +31,7 @@ func (m marks) gainBuckets(a answer, since float64, r *reading) (sum bounds, gap
 
 // gainOne is what one histogram gained. A native one whose buckets gained other
 // than its count was cut into other buckets meanwhile, and tells nothing.
-func (m marks) gainOne(group []bucketSeries, since float64) (sum bounds, gaps int) {
+func (m marks) gainOne(group []bucketSeries, since births) (sum bounds, gaps int) {
 	sum = bounds{}
 	before, all := int64(0), int64(-1)
 	for _, s := range group {

@@ -38,9 +38,9 @@ const longestGap = 60.0 // seconds
 // gain counts what a counter's series gained behind the marks, and moves the
 // marks on. Samples at or before a mark are old news; a value that falls is a
 // counter that began again at zero; a series without a mark began at zero after
-// since (seconds), and only takes a mark where it was there before. gaps counts
-// the series whose growth was left out.
-func (m marks) gain(a answer, since float64, r *reading) (sum count, newest float64, gaps int) {
+// since, and only takes a mark where it was there before. gaps counts the series
+// whose growth was left out.
+func (m marks) gain(a answer, since births, r *reading) (sum count, newest float64, gaps int) {
 	for _, s := range a.series {
 		n, last, g := m.grow(s, since)
 		gaps += g
@@ -55,8 +55,8 @@ func (m marks) gain(a answer, since float64, r *reading) (sum count, newest floa
 
 // grow is what one series gained, with the time of its newest sample; 0: it has
 // none that counts.
-func (m marks) grow(s series, since float64) (n int64, newest float64, gaps int) {
-	name := identity(s.labels)
+func (m marks) grow(s series, b births) (n int64, newest float64, gaps int) {
+	name, since := identity(s.labels), b.of(s.labels)
 	last, known := m[name]
 	var grown float64
 	for _, x := range s.samples {
@@ -90,4 +90,17 @@ func identity(labels map[string]string) string {
 		_, _ = h.Write([]byte(name + "\x00" + labels[name] + "\x00"))
 	}
 	return strconv.FormatUint(h.Sum64(), 36)
+}
+
+// births says from when on a series that is seen for the first time began at
+// zero, in seconds since 1970.
+type births struct {
+	since float64
+	// scraped is when an instance was scraped first, where that is known: what its
+	// series hold then may be old.
+	scraped map[string]float64
+}
+
+func (b births) of(labels map[string]string) float64 {
+	return max(b.since, b.scraped[labels["instance"]])
 }

@@ -38,6 +38,10 @@ type Options struct {
 	Cluster func(rel release.Release, role string) *query.Cluster
 	// Secret gives the value that "secret:NAME/KEY" names; nil: nothing has that form.
 	Secret func(name, key string) (string, error)
+	// Scraped selects the series that say when an instance was scraped, where the
+	// server may have begun to scrape only when the run did ("up"). Empty: it
+	// scraped for longer than a query looks back.
+	Scraped string
 	// Transport is used in place of the network (Inside); nil: the network.
 	Transport http.RoundTripper
 	Interval  time.Duration // between polls: 1 second

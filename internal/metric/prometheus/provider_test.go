@@ -199,7 +199,7 @@ func TestGain(t *testing.T) {
 	for _, c := range cases {
 		m, sum, gaps := marks{}, count{}, 0
 		for _, a := range c.polls {
-			got, _, g := m.gain(a, 100, httpLayout(t))
+			got, _, g := m.gain(a, births{since: 100}, httpLayout(t))
 			sum.add(got)
 			gaps += g
 		}
@@ -209,10 +209,23 @@ func TestGain(t *testing.T) {
 	}
 }
 
+// TestOldCountersAreNoGain: an instance that is scraped for the first time may
+// hold the counts of an earlier run.
+func TestOldCountersAreNoGain(t *testing.T) {
+	a := answer{[]series{
+		{labels: map[string]string{"code": "500", "instance": "old"}, samples: []sample{{110, 900}, {111, 901}}},
+		{labels: map[string]string{"code": "503", "instance": "old"}, samples: []sample{{112, 2}}},
+	}}
+	got, _, _ := marks{}.gain(a, births{since: 100, scraped: map[string]float64{"old": 110}}, httpLayout(t))
+	if got != (count{N: 3, Bad: 3}) {
+		t.Errorf("gained %+v, want the one request and the series that began since", got)
+	}
+}
+
 func TestMarksSurviveTheCursor(t *testing.T) {
 	m := marks{}
 	a := answer{[]series{{labels: map[string]string{"path": "/a\x00\"b", "code": "200"}, samples: []sample{{90, 1}, {110, 4}}}}}
-	m.gain(a, 100, httpLayout(t))
+	m.gain(a, births{since: 100}, httpLayout(t))
 	b, err := json.Marshal(cursor{Marks: [2]marks{m, nil}})
 	if err != nil {
 		t.Fatal(err)
@@ -221,7 +234,7 @@ func TestMarksSurviveTheCursor(t *testing.T) {
 	if err := json.Unmarshal(b, &back); err != nil {
 		t.Fatal(err)
 	}
-	if got, _, _ := back.Marks[0].gain(a, 100, httpLayout(t)); got != (count{}) {
+	if got, _, _ := back.Marks[0].gain(a, births{since: 100}, httpLayout(t)); got != (count{}) {
 		t.Errorf("after the cursor was saved, %+v is counted again", got)
 	}
 }
@@ -242,7 +255,7 @@ func FuzzDecode(f *testing.F) {
 			t.Errorf("%v %v", v, err)
 		}
 		m := marks{}
-		if got, _, _ := m.gain(a, 0, httpLayout(t)); got.N < 0 || got.Bad < 0 || got.Bad > got.N {
+		if got, _, _ := m.gain(a, births{}, httpLayout(t)); got.N < 0 || got.Bad < 0 || got.Bad > got.N {
 			t.Errorf("gained %+v", got)
 		}
 	})

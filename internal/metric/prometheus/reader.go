@@ -49,6 +49,7 @@ type poll struct {
 	at     time.Time
 	counts [2]answer
 	bins   [2]answer    // buckets of histograms
+	up     answer       // when instances were scraped
 	values [][2]float64 // by metric; NaN: not known
 	why    string       // something is missing; empty: nothing is
 }
@@ -69,23 +70,24 @@ type reader struct {
 	pendingMu sync.Mutex
 	pending   []poll
 
-	mu     sync.Mutex
-	cursor cursor
-	times  [2]bounds    // the cursor's BucketsHeld
-	newest [2]float64   // seconds since 1970, of counted samples
-	grown  [2]time.Time // of the last poll that brought a request
-	gauge  time.Time    // of the last pair of values
-	opened time.Time
-	why    string
-	gaps   int
-	closed bool
+	mu      sync.Mutex
+	cursor  cursor
+	times   [2]bounds          // the cursor's BucketsHeld
+	scraped map[string]float64 // by instance: when it was first
+	newest  [2]float64         // seconds since 1970, of counted samples
+	grown   [2]time.Time       // of the last poll that brought a request
+	gauge   time.Time          // of the last pair of values
+	opened  time.Time
+	why     string
+	gaps    int
+	closed  bool
 }
 
 func newReader(p *Provider, s metric.Subject, c cursor) (*reader, error) {
 	r := &reader{
 		provider: p, subject: s, cursor: c, opened: time.Now(), gauge: time.Now(), wake: make(chan struct{}),
-		grown: [2]time.Time{time.Now(), time.Now()},
-		names: [2]string{s.Stable.Name, s.Canary.Name}, queries: make([][2]string, len(s.Metrics)), done: make(chan struct{}),
+		grown:   [2]time.Time{time.Now(), time.Now()},
+		scraped: map[string]float64{}, names: [2]string{s.Stable.Name, s.Canary.Name}, queries: make([][2]string, len(s.Metrics)), done: make(chan struct{}),
 	}
 	if r.cursor.Since == 0 {
 		r.cursor.Since = seconds(r.opened)
@@ -190,6 +192,13 @@ func (r *reader) poll(ctx context.Context, at, since time.Time) poll {
 		}
 	}
 	raw := min(at.Sub(since), mostRaw-lateness) + lateness
+	if selector := r.provider.options.Scraped; selector != "" {
+		var err error
+		if p.up, err = r.provider.client.query(ctx, ranged(selector, raw), at); err != nil {
+			p.why = err.Error()
+			return p
+		}
+	}
 	for who := range r.counts {
 		for _, x := range []struct {
 			selector string
@@ -321,11 +330,16 @@ func (r *reader) take(p *poll) []metric.Sample {
 
 // count takes in what one version's counter and histogram gained.
 func (r *reader) count(who int, p *poll) {
-	since := func(m marks) float64 {
-		if who == stable && len(m) == 0 {
-			return math.Inf(1) // it ran before: what its series hold when first seen is no gain
+	for _, s := range p.up.series {
+		if _, known := r.scraped[s.labels["instance"]]; !known && len(s.samples) > 0 {
+			r.scraped[s.labels["instance"]] = s.samples[0].t
 		}
-		return r.cursor.Since
+	}
+	since := func(m marks) births {
+		if who == stable && len(m) == 0 {
+			return births{since: math.Inf(1)} // it ran before: what its series hold when first seen is no gain
+		}
+		return births{since: r.cursor.Since, scraped: r.scraped}
 	}
 	got, newest, gaps := r.cursor.Marks[who].gain(p.counts[who], since(r.cursor.Marks[who]), r.provider.layout)
 	r.cursor.Held[who].add(got)
@@ -413,7 +427,7 @@ func (r *reader) History(ctx context.Context) ([]judge.History, error) {
 			continue // a run without a past is judged more slowly, not wrongly
 		}
 		before := marks{}
-		got, _, _ := before.gain(a, seconds(started.Add(-past)), r.provider.layout)
+		got, _, _ := before.gain(a, births{since: seconds(started.Add(-past))}, r.provider.layout)
 		side := sideOf(m.Kind, got)
 		out[i].N, out[i].Bad = side.N, side.Bad
 	}
@@ -423,7 +437,7 @@ func (r *reader) History(ctx context.Context) ([]judge.History, error) {
 // pastTimes is what stable's histogram gained in the time before the run.
 func pastTimes(m release.Metric, a answer, started time.Time, l *reading) judge.History {
 	before := marks{}
-	got, _ := before.gainBuckets(a, seconds(started.Add(-past)), l)
+	got, _ := before.gainBuckets(a, births{since: seconds(started.Add(-past))}, l)
 	if got.total() == 0 {
 		return judge.History{}
 	}
