@@ -1,0 +1,99 @@
+package scraped
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+
+	"github.com/haldane-project/haldane/internal/release"
+	"github.com/haldane-project/haldane/internal/telemetry/history"
+)
+
+// prometheusAPI answers queries as a Prometheus server does.
+type prometheusAPI interface{ QueryHandler() http.Handler }
+
+// scraping is what is scraped for one run.
+type scraping struct {
+	rel     release.Release
+	roles   map[release.VersionID]string
+	targets []history.Target // sorted by URL
+}
+
+// Seen tells which instances of a release answer, after every pass.
+func (p *Provider) Seen(rel release.Release, backends []release.Backend) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	x := p.open[rel.Name]
+	if x == nil || len(x.rel.Analysis.Scrape.Labels) > 0 {
+		return
+	}
+	var list []history.Target
+	for _, b := range backends {
+		for _, a := range b.Addresses {
+			if u, err := url.Parse(a); err == nil && x.roles[b.Version] != "" {
+				list = append(list, x.target(u.Hostname(), string(b.Version), x.roles[b.Version]))
+			}
+		}
+	}
+	p.set(x, list)
+}
+
+// refresh looks for the router's pods.
+func (p *Provider) refresh(ctx context.Context, x *scraping) error {
+	s := x.rel.Analysis.Scrape
+	if len(s.Labels) == 0 {
+		return nil // the versions' own pods are told by Seen
+	}
+	ips, err := p.options.Pods(ctx, x.rel, s.Namespace, s.Labels)
+	if err != nil {
+		return err
+	}
+	list := make([]history.Target, 0, len(ips))
+	for _, ip := range ips {
+		list = append(list, x.target(ip, "", "")) // its series name the versions' Services
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.set(x, list)
+	return nil
+}
+
+func (x *scraping) target(ip, version, role string) history.Target {
+	s := x.rel.Analysis.Scrape
+	at := net.JoinHostPort(ip, strconv.Itoa(s.Port))
+	t := history.Target{Version: version, Role: role, Instance: at, URL: fmt.Sprintf("http://%s%s", at, s.Path)}
+	if version != "" {
+		t.Release = x.rel.Name
+	}
+	return t
+}
+
+func (p *Provider) set(x *scraping, list []history.Target) {
+	slices.SortFunc(list, func(a, b history.Target) int { return cmp.Compare(a.URL, b.URL) })
+	if slices.Equal(list, x.targets) {
+		return
+	}
+	x.targets = list
+	p.options.Store.SetTargets(p.targets())
+}
+
+// targets are those of all runs; what two of them want is scraped once.
+func (p *Provider) targets() []history.Target {
+	seen := map[string]bool{}
+	var all []history.Target
+	for _, x := range p.open {
+		for _, t := range x.targets {
+			if !seen[t.URL] {
+				seen[t.URL] = true
+				all = append(all, t)
+			}
+		}
+	}
+	slices.SortFunc(all, func(a, b history.Target) int { return cmp.Compare(a.URL, b.URL) })
+	return all
+}
