@@ -65,6 +65,12 @@ type ReleaseSpec struct {
 	// errors and latency.
 	// +optional
 	Analysis *AnalysisSpec `json:"analysis,omitempty"`
+	// KeepRuns is how many ended runs a cluster keeps as Run objects; the local
+	// daemon keeps all. Default: 10.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=100
+	// +optional
+	KeepRuns *int32 `json:"keepRuns,omitempty"`
 }
 
 // WorkloadSpec is the template of a version: exactly one of process, endpoints

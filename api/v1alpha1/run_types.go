@@ -17,6 +17,10 @@ type Run struct {
 	// Release that the run belongs to.
 	Release string    `json:"release"`
 	Status  RunStatus `json:"status"`
+	// Internal is the controller's own record of the run, not for people.
+	// +kubebuilder:validation:MaxLength=786432
+	// +optional
+	Internal string `json:"internal,omitempty"`
 }
 
 // RunList is a list of runs.

@@ -41,6 +41,36 @@ type ReleaseStatus struct {
 	// +listMapKey=type
 	// +optional
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
+	// Answers says what became of what people asked, the newest last, at most 20.
+	// +optional
+	Answers []AnswerStatus `json:"answers,omitempty"`
+	// Internal is the controller's own memory of the run. It is not for people
+	// and changes its form with the version of Haldane.
+	// +kubebuilder:validation:MaxLength=786432
+	// +optional
+	Internal string `json:"internal,omitempty"`
+}
+
+// AnswerStatus is what became of one thing that a person asked.
+type AnswerStatus struct {
+	// ID of the question.
+	ID int64 `json:"id"`
+	// Asked: pause, resume, promote, promoteFull, abort, retry or rollback.
+	Asked string `json:"asked"`
+	// By whom, as they said; the cluster's audit log knows for sure.
+	// +optional
+	By string `json:"by,omitempty"`
+	// Reason that they gave.
+	// +optional
+	Reason string `json:"reason,omitempty"`
+	// At is when they asked.
+	// +optional
+	At metav1.MicroTime `json:"at,omitempty"`
+	// Done says whether it was done.
+	Done bool `json:"done"`
+	// Message says what was done, or why not.
+	// +optional
+	Message string `json:"message,omitempty"`
 }
 
 // VersionStatus is one version.

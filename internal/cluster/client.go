@@ -13,14 +13,14 @@ import (
 )
 
 // Client reads from a cache and writes to the API server. A read never gives an
-// object that is older than the client's own last write of it: it asks the
-// server instead. It may be used by many goroutines.
+// object that is older than the client's own last write of it: it gives what was
+// written until the cache has it. It may be used by many goroutines.
 type Client struct {
 	cached client.Reader
 	live   client.Client
 
 	mu      sync.Mutex
-	written map[object]int64 // resource version of the last own write
+	written map[object]client.Object // as last written, until the cache has it
 }
 
 type object struct {
@@ -32,7 +32,7 @@ type object struct {
 // writes to live. Unknown fields are refused by the server.
 func New(cached client.Reader, live client.Client) *Client {
 	live = client.WithFieldValidation(client.WithFieldOwner(live, Manager), "Strict")
-	return &Client{cached: cached, live: live, written: map[object]int64{}}
+	return &Client{cached: cached, live: live, written: map[object]client.Object{}}
 }
 
 // Scheme is the scheme of the objects that the client knows.
@@ -41,23 +41,32 @@ func (c *Client) Scheme() *runtime.Scheme { return c.live.Scheme() }
 // Get reads one object.
 func (c *Client) Get(ctx context.Context, key client.ObjectKey, obj client.Object) error {
 	err := c.cached.Get(ctx, key, obj)
-	least := c.least(key, obj)
-	if least == 0 || err == nil && version(obj) >= least {
+	own := c.own(key, obj)
+	switch {
+	case own == nil || err != nil && !apierrors.IsNotFound(err):
 		return err
-	}
-	if err != nil && !apierrors.IsNotFound(err) {
+	case err != nil: // the cache does not have it yet, or no more
+		err = c.live.Get(ctx, key, obj)
+		if apierrors.IsNotFound(err) {
+			c.forget(key, obj)
+		}
 		return err
-	}
-	err = c.live.Get(ctx, key, obj)
-	if apierrors.IsNotFound(err) {
+	case version(obj) >= version(own):
 		c.forget(key, obj)
+	default:
+		reflect.ValueOf(obj).Elem().Set(reflect.ValueOf(own.DeepCopyObject()).Elem())
 	}
-	return err
+	return nil
 }
 
 // List reads objects from the cache; it may miss own writes of the last moments.
 func (c *Client) List(ctx context.Context, list client.ObjectList, opts ...client.ListOption) error {
 	return c.cached.List(ctx, list, opts...)
+}
+
+// ListLive reads objects past the cache.
+func (c *Client) ListLive(ctx context.Context, list client.ObjectList, opts ...client.ListOption) error {
+	return c.live.List(ctx, list, opts...)
 }
 
 // Live reads one object past the cache.
@@ -110,13 +119,14 @@ func (c *Client) wrote(obj client.Object, err error) error {
 	if err != nil {
 		return err
 	}
+	kept, _ := obj.DeepCopyObject().(client.Object) // a copy is of the same type
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.written[object{kindOf(obj), client.ObjectKeyFromObject(obj)}] = version(obj)
+	c.written[object{kindOf(obj), client.ObjectKeyFromObject(obj)}] = kept
 	return nil
 }
 
-func (c *Client) least(key client.ObjectKey, obj client.Object) int64 {
+func (c *Client) own(key client.ObjectKey, obj client.Object) client.Object {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.written[object{kindOf(obj), key}]
@@ -140,5 +150,5 @@ func kindOf(obj client.Object) string {
 	if _, untyped := obj.(runtime.Unstructured); untyped {
 		return obj.GetObjectKind().GroupVersionKind().GroupKind().String()
 	}
-	return reflect.TypeOf(obj).Elem().Name()
+	return reflect.TypeOf(obj).Elem().String()
 }

@@ -10,6 +10,7 @@ import (
 // same values to users; a test compares the two.
 const (
 	defaultReplicas      = 1
+	defaultKeepRuns      = 10
 	defaultPortEnv       = "PORT"
 	defaultProtocol      = "http"
 	defaultDrain         = 30 * time.Second

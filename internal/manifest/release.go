@@ -19,6 +19,7 @@ func (c *checker) release(obj *v1alpha1.Release) release.Release {
 	c.name("metadata.name", obj.Name, "the release")
 	workload, replicas := c.workload("spec.workload", &obj.Spec.Workload)
 	c.versionName("spec.version", obj.Spec.Version)
+	count(c, "spec.keepRuns", obj.Spec.KeepRuns, defaultKeepRuns, 1, 100)
 	analysis := c.analysis("spec.analysis", obj.Spec.Analysis)
 	rel := release.Release{
 		Name:       obj.Name,

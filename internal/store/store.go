@@ -20,6 +20,8 @@ var (
 	ErrNotFound = errors.New("not found")
 	// ErrConflict: the record changed since it was read; read again and retry.
 	ErrConflict = errors.New("changed in the meantime")
+	// ErrDenied: whoever asks may not do this where the records are kept.
+	ErrDenied = errors.New("not allowed")
 )
 
 // Record is one release as kept.
@@ -107,6 +109,13 @@ type RunRecord struct {
 // Store keeps it all. Every write that returns nil survives a power cut; one
 // that returns an error wrote nothing, or (a disk that failed, then a crash) all
 // of it. A limit of 0 or less means all.
+//
+// A store in a cluster keeps a release in one object, and differs in this: the
+// cluster stamps Created and Applied; looks between the newest and the first, and
+// the evidence, are bounded in memory and end with the process (Evidence is then
+// Cut); the newest hundred events of a release are kept; the audit trail is what
+// people asked, and all else in the cluster's own audit log; the history of a
+// deleted release goes with it, so that one that is created again numbers anew.
 type Store interface {
 	Get(ctx context.Context, name string) (Record, error)
 	List(ctx context.Context) ([]Record, error)

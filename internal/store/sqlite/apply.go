@@ -137,7 +137,7 @@ func (s *Store) change(ctx context.Context, name string, f func(context.Context,
 		return nil
 	})
 	if err == nil && changed {
-		s.watches.tell(name)
+		s.watches.Tell(name)
 	}
 	return err
 }

@@ -43,7 +43,7 @@ type Store struct {
 	mu      sync.Mutex // serialises writes, so that their order is that of their watchers
 	retain  Retention
 	writes  int
-	watches watches
+	watches store.Watches
 }
 
 var _ store.Store = (*Store)(nil)
@@ -147,11 +147,14 @@ func (s *Store) explain(err error) error {
 	return fmt.Errorf("open %s: %w", s.path, err)
 }
 
+// Watch implements store.Store; Close ends it.
+func (s *Store) Watch(ctx context.Context) <-chan string { return s.watches.Watch(ctx) }
+
 // Close waits for the write in progress and ends all watches.
 func (s *Store) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.watches.close()
+	s.watches.Close()
 	var errs []error
 	for _, db := range []*sql.DB{s.read, s.write} { // the writer last: it empties the log
 		if db != nil {

@@ -123,10 +123,13 @@ func testReopen(t *testing.T, h Harness) {
 	if must(t, intents, err); len(intents) != 1 || intents[0].ID != id {
 		t.Errorf("intents: %+v", intents)
 	}
-	looks, err := s.Looks(t.Context(), "hello-1", 0)
-	same(t, "looks", []store.Look{*look("hello-1", 5)}, must(t, looks, err))
 	next, err := s.Ask(t.Context(), "hello", rollout.Intent{Verb: rollout.AskAbort, At: Epoch}, person)
 	if must(t, next, err); next <= id {
 		t.Errorf("the next intent has number %d after %d", next, id)
 	}
+	if h.Cluster { // the newest look is in the record
+		return
+	}
+	looks, err := s.Looks(t.Context(), "hello-1", 0)
+	same(t, "looks", []store.Look{*look("hello-1", 5)}, must(t, looks, err))
 }

@@ -1,12 +1,13 @@
-package sqlite
+package store
 
 import (
 	"context"
 	"sync"
 )
 
-// watches delivers names of changed releases to any number of readers.
-type watches struct {
+// Watches delivers names of changed releases to any number of readers: stores
+// implement Watch with it. The zero value is ready.
+type Watches struct {
 	mu     sync.Mutex
 	closed bool
 	all    map[*watcher]struct{}
@@ -20,18 +21,18 @@ type watcher struct {
 	done  chan struct{} // the store was closed
 }
 
-// Watch delivers the names of releases that changed, until ctx ends or the
-// store is closed; then the channel is closed.
-func (s *Store) Watch(ctx context.Context) <-chan string {
+// Watch delivers the names that Tell is given, until ctx ends or Close is
+// called; then the channel is closed.
+func (ws *Watches) Watch(ctx context.Context) <-chan string {
 	w := &watcher{some: make(chan struct{}, 1), done: make(chan struct{})}
 	out := make(chan string)
-	if !s.watches.add(w) {
+	if !ws.add(w) {
 		close(out)
 		return out
 	}
 	go func() {
 		defer close(out)
-		defer s.watches.remove(w)
+		defer ws.remove(w)
 		w.deliver(ctx, out)
 	}()
 	return out
@@ -85,7 +86,7 @@ func (w *watcher) add(name string) {
 	}
 }
 
-func (ws *watches) add(w *watcher) bool {
+func (ws *Watches) add(w *watcher) bool {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	if ws.closed {
@@ -98,13 +99,14 @@ func (ws *watches) add(w *watcher) bool {
 	return true
 }
 
-func (ws *watches) remove(w *watcher) {
+func (ws *Watches) remove(w *watcher) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	delete(ws.all, w)
 }
 
-func (ws *watches) tell(name string) {
+// Tell says that a release changed. It never blocks.
+func (ws *Watches) Tell(name string) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	for w := range ws.all {
@@ -112,7 +114,8 @@ func (ws *watches) tell(name string) {
 	}
 }
 
-func (ws *watches) close() {
+// Close ends all watches.
+func (ws *Watches) Close() {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	if !ws.closed {
