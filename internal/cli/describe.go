@@ -60,25 +60,16 @@ func (sh *shell) gather(ctx context.Context, c *client.Client, name string) (sce
 	if err != nil {
 		return sc, err
 	}
-	sc.look, sc.pace = newest(looks)
+	sc.look = newest(looks)
 	return sc, nil
 }
 
-// newest returns the last look and the pace of canary requests over the looks of one step.
-func newest(looks []store.Look) (*store.Look, float64) {
+// newest returns the last look; nil: there is none.
+func newest(looks []store.Look) *store.Look {
 	if len(looks) == 0 {
-		return nil, 0
+		return nil
 	}
-	last := looks[len(looks)-1]
-	for _, l := range looks {
-		if l.Step != last.Step || l.Run != last.Run {
-			continue
-		}
-		if span := last.Report.At - l.Report.At; span >= 1 {
-			return &last, float64(last.Report.Canary-l.Report.Canary) / span
-		}
-	}
-	return &last, 0
+	return &looks[len(looks)-1]
 }
 
 func (sh *shell) describe(sc scene) error {

@@ -312,7 +312,7 @@ func lookAt(at float64, step int) store.Look {
 				{Name: "errors", Kind: judge.Proportion, Verdict: judge.Inconclusive, Required: true, Reason: "the margin is not proven yet",
 					Stable: judge.SideReport{N: all - canary, Value: p(0.0101)}, Canary: judge.SideReport{N: canary, Value: p(0.0095)},
 					Ratio: &judge.Interval{Value: p(0.95), Low: p(0.61), High: p(1.42)}, LogE: 0.3, Threshold: math.Log(200),
-					LogProof: math.Log(20) * min(at/40, 0.99), ProofThreshold: math.Log(20), Margin: "at most 1.5 times", MoreRequests: p(max(33*(40-at), 0))},
+					LogProof: math.Log(20) * min(at/40, 0.99), ProofThreshold: math.Log(20), Margin: "at most 1.5 times", MoreRequests: p(max(33*(40-at), 0)), MoreSeconds: p(max(40-at, 0))},
 				{Name: "latency", Kind: judge.Latency, Verdict: judge.Pass, Required: true, Unit: "s", Reason: "proven",
 					Stable: judge.SideReport{N: all - canary, Value: p(0.0842)}, Canary: judge.SideReport{N: canary, Value: p(0.0861)},
 					Ratio: &judge.Interval{Value: p(1.02), Low: p(0.97), High: p(1.08)}, LogE: -2, Threshold: math.Log(330),

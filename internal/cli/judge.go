@@ -13,6 +13,7 @@ import (
 	"github.com/haldane-project/haldane/internal/judge"
 	"github.com/haldane-project/haldane/internal/manifest"
 	"github.com/haldane-project/haldane/internal/rollout"
+	"github.com/haldane-project/haldane/internal/status"
 	"github.com/haldane-project/haldane/internal/store"
 )
 
@@ -89,7 +90,8 @@ it by the policy of a manifest, as if it happened now. It needs no daemon.
 
 Lines with "history": true, before all others, are what stable did before the run.`,
 		Example: `  haldane judge replay evidence.jsonl -f release.yaml
-  haldane judge replay - -f release.yaml --looks < evidence.jsonl`,
+  haldane judge replay - -f release.yaml --looks < evidence.jsonl
+  haldane judge replay evidence.jsonl -f release.yaml -o json | jq .deciding`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 1 {
 				return nil
@@ -108,7 +110,7 @@ Lines with "history": true, before all others, are what stable did before the ru
 			defer in.Close()
 			var each func(judge.Look) error
 			if looks {
-				each = func(l judge.Look) error { return json.NewEncoder(sh.out).Encode(l) }
+				each = sh.eachLook()
 			}
 			if step < 1 || step > len(p.Looseness) {
 				return usageError(fmt.Errorf("--margin is %d, expected 1 to %d: the plan has so many sets of margins", step, len(p.Looseness)))
@@ -122,7 +124,7 @@ Lines with "history": true, before all others, are what stable did before the ru
 	}
 	manifestFlag(cmd, &file)
 	cmd.Flags().IntVar(&step, "margin", 1, "which of the plan's sets of margins, the strictest is 1")
-	cmd.Flags().BoolVar(&looks, "looks", false, "print every look as a line of JSON")
+	cmd.Flags().BoolVar(&looks, "looks", false, "print every look too; with -o json one object a line, the outcome last")
 	sh.outputFlag(cmd, "table", "json", "yaml")
 	return cmd
 }
@@ -153,8 +155,8 @@ func (sh *shell) openInput(name string) (io.ReadCloser, string, error) {
 }
 
 func (sh *shell) replayed(r judge.Replayed, looks bool) error {
-	if looks {
-		return nil
+	if looks && sh.output == "json" {
+		return json.NewEncoder(sh.out).Encode(r)
 	}
 	if done, err := sh.object(r); done {
 		return err
@@ -169,5 +171,37 @@ func (sh *shell) replayed(r judge.Replayed, looks bool) error {
 	for _, line := range sc.metrics(s) {
 		fmt.Fprintln(sh.out, line)
 	}
-	return nil
+	fmt.Fprintln(sh.out)
+	return sh.figures(r.Report)
+}
+
+// eachLook prints the looks of a replay as they come; the deciding one is the
+// first that has a verdict.
+func (sh *shell) eachLook() func(judge.Look) error {
+	if sh.output == "json" {
+		e := json.NewEncoder(sh.out)
+		return func(l judge.Look) error { return e.Encode(l) }
+	}
+	decided := false
+	return func(l judge.Look) error {
+		mark := ""
+		if !decided && l.Verdict != judge.Inconclusive {
+			decided, mark = true, "  decides"
+		}
+		_, err := fmt.Fprintf(sh.out, "line %-6d %9.1f s  %-12s %-12s against %-12s canary %s, stable %s%s\n",
+			l.Line, l.At, sh.screen.text(l.Metric), l.Verdict, status.Odds(l.LogE), grouped(l.Canary), grouped(l.Stable), mark)
+		return err
+	}
+}
+
+// figures prints every figure with the intervals that always hold.
+func (sh *shell) figures(r judge.Report) error {
+	g := &grid{head: []string{"FIGURE", "STABLE", "CANARY", "RATIO", "DIFFERENCE"}}
+	for _, m := range r.Metrics {
+		for _, c := range status.Comparisons(m) {
+			s := sh.screen
+			g.add(s.text(c.Figure), s.text(c.Stable), s.text(c.Canary), s.text(dash(c.Ratio)), s.text(dash(c.Difference)))
+		}
+	}
+	return g.write(sh.out, sh.screen)
 }

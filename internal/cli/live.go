@@ -239,7 +239,7 @@ func (f *feeder) take(ctx context.Context, r v1alpha1.Release) error {
 			return err
 		}
 		f.looks = remember(f.looks, run.Name, newer)
-		f.scene.look, f.scene.pace = newest(f.looks)
+		f.scene.look = newest(f.looks)
 	}
 	events, err := f.c.Events(ctx, f.name, lastID(f.scene.events), 1000)
 	f.scene.events = append(slices.Clip(f.scene.events), events...)

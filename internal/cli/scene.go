@@ -16,7 +16,6 @@ import (
 type scene struct {
 	rel    v1alpha1.Release
 	look   *store.Look // the newest of the current run; nil: none
-	pace   float64     // canary requests a second, of late; 0: unknown
 	events []store.StoredEvent
 	now    time.Time
 }

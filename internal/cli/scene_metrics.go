@@ -116,19 +116,20 @@ func (sc scene) worth(s screen, m judge.MetricReport) string {
 	case !m.Required:
 		return line + s.paint(faint, " not needed")
 	case m.MoreRequests != nil:
-		return line + " " + sc.left(*m.MoreRequests)
+		return line + " " + left(m)
 	}
 	return line
 }
 
 // left says how many requests are still expected, and how long they take.
-func (sc scene) left(more float64) string {
+func left(m judge.MetricReport) string {
+	more := *m.MoreRequests
 	if math.IsInf(more, 0) || math.IsNaN(more) || more > 1e9 {
 		return "no end in sight"
 	}
 	text := grouped(int64(math.Ceil(more))) + " to go"
-	if sc.pace > 0 {
-		text += " (" + status.Duration(time.Duration(max(more/sc.pace, 1)*float64(time.Second))) + ")"
+	if s := m.MoreSeconds; s != nil && *s < 1e9 {
+		text += " (" + status.Duration(time.Duration(max(*s, 1)*float64(time.Second))) + ")"
 	}
 	return text
 }

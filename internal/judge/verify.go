@@ -1,6 +1,7 @@
 package judge
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -55,19 +56,40 @@ type referenceCase struct {
 // error; an unknown method or a figure that cannot be computed is a miss.
 func Verify(r io.Reader) (Verified, error) {
 	var f referenceFile
-	if err := json.NewDecoder(io.LimitReader(r, maxVerify)).Decode(&f); err != nil {
-		return Verified{}, fmt.Errorf("judge: the reference file cannot be read: %w", err)
+	text, err := io.ReadAll(io.LimitReader(r, maxVerify))
+	if err == nil {
+		err = json.Unmarshal(text, &f)
+	}
+	if err != nil {
+		return Verified{}, fmt.Errorf("judge: the reference file cannot be read%s: %w", lineOf(text, err), err)
 	}
 	if len(f.Cases) == 0 {
 		return Verified{}, errors.New("judge: the reference file has no cases")
 	}
-	out := Verified{Cases: len(f.Cases)}
+	out := Verified{Cases: len(f.Cases), Misses: []Miss{}}
 	for _, c := range f.Cases {
 		n, misses := c.verify()
 		out.Figures += n
 		out.Misses = append(out.Misses, misses...)
 	}
 	return out, nil
+}
+
+// lineOf says in which line of a JSON text an error is.
+func lineOf(text []byte, err error) string {
+	var syntax *json.SyntaxError
+	var kind *json.UnmarshalTypeError
+	at := int64(-1)
+	switch {
+	case errors.As(err, &syntax):
+		at = syntax.Offset
+	case errors.As(err, &kind):
+		at = kind.Offset
+	}
+	if at < 0 || at > int64(len(text)) {
+		return ""
+	}
+	return fmt.Sprintf(", line %d", 1+bytes.Count(text[:at], []byte("\n")))
 }
 
 func (c referenceCase) miss(format string, args ...any) []Miss {

@@ -24,7 +24,8 @@ type evidenceRow struct {
 	Proven                      bool
 	Margin                      string
 	More                        string // what is missing to decide
-	Series                      int    // number of its line in the charts
+	Figures                     []status.Comparison
+	Series                      int // number of its line in the charts
 }
 
 // The strip's own coordinates: 0..stripWidth, logarithmic, 1 where both
@@ -133,9 +134,10 @@ func evidenceRows(rep judge.Report, metrics []release.Metric, scale ratioScale) 
 		if m.Ratio != nil {
 			r.Strip = newStrip(m, scale, marginOf(m, metrics))
 		}
-		if m.MoreRequests != nil && *m.MoreRequests >= 1 && !r.Proven {
-			r.More = "about " + count(int64(*m.MoreRequests)) + " requests to go"
+		if more := status.Remaining(m); more != "" && !r.Proven {
+			r.More = more + " to go"
 		}
+		r.Figures = status.Comparisons(m)
 		out = append(out, r)
 	}
 	return out

@@ -40,8 +40,7 @@ var faults = []fault{
 		stable: map[string]string{"ERRORS": "0.01"}, canary: map[string]string{"ERRORS": "0.2"},
 	},
 	{
-		// Only in the long run: a machine that stalls makes latencies come in clumps,
-		// which the judge heeds and the simulation of single requests does not have.
+		// Only in the long run: on a machine that stalls this takes minutes.
 		name: "latency +50%", metric: "latency", kind: judge.Latency, slower: 1.5,
 		stable: map[string]string{"LATENCY_MS": "20", "LATENCY_SPREAD": "0.5"}, canary: map[string]string{"LATENCY_MS": "30", "LATENCY_SPREAD": "0.5"},
 	},
@@ -101,8 +100,13 @@ type world struct {
 	r         *rand.Rand
 	policy    judge.Policy
 	histories []judge.History // of the real runs
-	seen      []judge.BinCount
-	total     int64
+	seconds   []second        // of the real stable: a machine that stalls delays all of a second
+}
+
+// second is what stable did in one.
+type second struct {
+	bins []judge.BinCount
+	n    int64
 }
 
 // real makes runs of the same fault and takes from the evidence of each how
@@ -135,19 +139,21 @@ func (w *world) real(t *testing.T, runs int) (out sample) {
 	return out
 }
 
-// keep takes what stable did before the run from its evidence.
+// keep takes from the evidence what stable did before the run, and its seconds.
 func (w *world) keep(t *testing.T, lines []byte) {
-	m, h := w.policy.Metrics[0], judge.History{}
+	m, h, during := w.policy.Metrics[0], judge.History{}, map[int][]judge.BinCount{}
 	err := judge.ReadEvidence(bytes.NewReader(lines), func(_ int, l judge.EvidenceLine) error {
-		if !l.History {
-			return nil
-		}
-		second := l.T < 0
-		l.T = 0
+		before := l.T < 0
+		at := int(l.T)
+		l.T = max(0, l.T)
 		b, err := l.Batch(m)
+		if !l.History {
+			during[at] = append(during[at], b.Stable.Bins...)
+			return err
+		}
 		h.N, h.Bad = h.N+b.Stable.N, h.Bad+b.Stable.Bad
 		h.Bins = append(h.Bins, b.Stable.Bins...)
-		if second {
+		if before {
 			h.Seconds = append(h.Seconds, b.Stable.Bins)
 		}
 		return err
@@ -156,10 +162,22 @@ func (w *world) keep(t *testing.T, lines []byte) {
 		t.Fatal(err)
 	}
 	w.histories = append(w.histories, h)
-	for _, b := range h.Bins {
-		w.total += b.Count
+	for _, bins := range during {
+		w.keepSecond(bins)
 	}
-	w.seen = append(w.seen, h.Bins...)
+	for _, bins := range h.Seconds {
+		w.keepSecond(bins)
+	}
+}
+
+func (w *world) keepSecond(bins []judge.BinCount) {
+	s := second{bins: sorted(bins)}
+	for _, b := range s.bins {
+		s.n += b.Count
+	}
+	if s.n > 0 {
+		w.seconds = append(w.seconds, s)
+	}
 }
 
 // simulate judges simulated evidence of the same world: each request is sent to
@@ -167,7 +185,6 @@ func (w *world) keep(t *testing.T, lines []byte) {
 // request of the canary has failed, as the daemon's do.
 func (w *world) simulate(t *testing.T) (out sample) {
 	runs := simulated
-	w.seen = sorted(w.seen)
 	if w.kind == judge.Latency {
 		runs /= 4
 	}
@@ -176,12 +193,15 @@ func (w *world) simulate(t *testing.T) (out sample) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		canary := 0.0
+		canary, now := 0.0, second{}
 		for at := 0.0; !run.Failed() && at < 600; {
 			b := judge.Batch{Share: faultyShare}
 			for range faultyRate / 10 {
+				if before := math.Floor(at); at == 0 || math.Floor(at+1.0/faultyRate) != before {
+					now = w.second()
+				}
 				at += 1.0 / faultyRate
-				if w.request(&b) {
+				if w.request(&b, now) {
 					break
 				}
 			}
@@ -197,15 +217,23 @@ func (w *world) simulate(t *testing.T) (out sample) {
 	return out
 }
 
+// second draws one of the real ones.
+func (w *world) second() second {
+	if len(w.seconds) == 0 {
+		return second{}
+	}
+	return w.seconds[w.r.IntN(len(w.seconds))]
+}
+
 // request draws one request and reports whether it failed on the canary.
-func (w *world) request(b *judge.Batch) bool {
+func (w *world) request(b *judge.Batch, now second) bool {
 	side, s := 0, &b.Stable
 	if w.r.Float64() < faultyShare {
 		side, s = 1, &b.Canary
 	}
 	s.N++
 	if w.kind == judge.Latency {
-		s.Bins = append(s.Bins, judge.BinCount{Bin: w.latency(side), Count: 1})
+		s.Bins = append(s.Bins, judge.BinCount{Bin: w.latency(side, now), Count: 1})
 		return false
 	}
 	if w.r.Float64() < w.bad[side] {
@@ -215,10 +243,11 @@ func (w *world) request(b *judge.Batch) bool {
 	return false
 }
 
-// latency draws one of the real stable's, and makes it longer for the canary.
-func (w *world) latency(side int) int32 {
-	at := w.r.Int64N(w.total)
-	for _, b := range w.seen {
+// latency draws one of a second of the real stable's, and makes it longer for the
+// canary.
+func (w *world) latency(side int, now second) int32 {
+	at := w.r.Int64N(now.n)
+	for _, b := range now.bins {
 		if at -= b.Count; at >= 0 {
 			continue
 		}
@@ -228,7 +257,7 @@ func (w *world) latency(side int) int32 {
 		within := math.Exp((w.r.Float64() - 0.5) * math.Log(1.02)) // a bin is 2 % wide
 		return judge.BinOf(judge.Latency, judge.BinValue(judge.Latency, b.Bin)*within*w.slower)
 	}
-	panic("unreachable: total is the sum of the counts")
+	panic("unreachable: n is the sum of the counts")
 }
 
 // history is as long as a real run's, and drawn anew where it can be.
