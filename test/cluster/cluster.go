@@ -26,8 +26,9 @@ type Cluster struct {
 	Client     kubernetes.Interface
 	Dynamic    dynamic.Interface
 
-	plane  *plane // nil: a cluster that somebody else started
-	mapper *mapper
+	plane   *plane // nil: somebody else started it
+	nodeDir string // of a node that runs here; empty: none
+	mapper  *mapper
 }
 
 // plane is what runs the API: etcd, the API server and the controllers.
@@ -46,23 +47,47 @@ type options struct {
 	detached bool   // outlives this process
 }
 
-var shared struct {
+// once is a cluster that all tests of a binary share.
+type once struct {
 	sync.Mutex
-	main    bool
 	cluster *Cluster
 	err     error
 	stop    func()
 }
 
-// Main runs a test binary's tests and stops what ControlPlane started. Call it
-// from TestMain; it does not return.
+var (
+	underMain    bool
+	controlPlane once
+	full         once
+)
+
+// Main runs a test binary's tests and stops what ControlPlane and Full started.
+// Call it from TestMain; it does not return.
 func Main(m *testing.M) {
-	shared.main = true
+	underMain = true
 	code := m.Run()
-	if shared.stop != nil {
-		shared.stop()
+	for _, o := range []*once{&controlPlane, &full} {
+		if o.stop != nil {
+			o.stop()
+		}
 	}
 	os.Exit(code)
+}
+
+func (o *once) get(t testing.TB, start func() (*Cluster, func(), error)) *Cluster {
+	t.Helper()
+	o.Lock()
+	defer o.Unlock()
+	if !underMain {
+		t.Fatal("a shared cluster needs TestMain: func TestMain(m *testing.M) { cluster.Main(m) }")
+	}
+	if o.cluster == nil && o.err == nil {
+		o.cluster, o.stop, o.err = start()
+	}
+	if o.err != nil {
+		t.Fatal(o.err)
+	}
+	return o.cluster
 }
 
 // ControlPlane returns the API server that all tests of this binary share; the
@@ -70,18 +95,7 @@ func Main(m *testing.M) {
 // stay apart by Namespace. It needs no root. Pods run nowhere: see FakeKubelet.
 func ControlPlane(t testing.TB) *Cluster {
 	t.Helper()
-	shared.Lock()
-	defer shared.Unlock()
-	if !shared.main {
-		t.Fatal("a shared control plane needs TestMain: func TestMain(m *testing.M) { cluster.Main(m) }")
-	}
-	if shared.cluster == nil && shared.err == nil {
-		shared.cluster, shared.stop, shared.err = newControlPlane(os.MkdirTemp)
-	}
-	if shared.err != nil {
-		t.Fatal(shared.err)
-	}
-	return shared.cluster
+	return controlPlane.get(t, func() (*Cluster, func(), error) { return newControlPlane(os.MkdirTemp) })
 }
 
 // New returns an API server of the test's own, for those that stop it.
@@ -130,11 +144,15 @@ func startPlane(o options) (*Cluster, error) {
 }
 
 func (p *plane) start() error {
-	ports, err := freePorts(p.opts.address, 3)
+	store, err := freePorts("127.0.0.1", 2)
 	if err != nil {
 		return err
 	}
-	p.etcdPort, p.etcdPeer, p.port = ports[0], ports[1], ports[2]
+	api, err := freePorts(p.opts.address, 1)
+	if err != nil {
+		return err
+	}
+	p.etcdPort, p.etcdPeer, p.port = store[0], store[1], api[0]
 	if err := p.writeFiles(); err != nil {
 		return err
 	}

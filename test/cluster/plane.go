@@ -187,7 +187,9 @@ func (p *plane) flags() {
 		"--proxy-client-cert-file=" + p.path("front-proxy.crt"), "--proxy-client-key-file=" + p.path("front-proxy.key"),
 	}
 	controllers := "--controllers=*,-node-ipam-controller"
-	if !p.opts.node { // a fake node sends no heartbeats, and that is no fault
+	if p.opts.node {
+		p.apiFlags = append(p.apiFlags, "--kubelet-client-certificate="+p.path("front-proxy.crt"), "--kubelet-client-key="+p.path("front-proxy.key"))
+	} else { // a fake node sends no heartbeats, and that is no fault
 		p.apiFlags = append(p.apiFlags, "--endpoint-reconciler-type=none")
 		controllers += ",-node-lifecycle-controller,-taint-eviction-controller,-device-taint-eviction-controller"
 	}
@@ -201,3 +203,6 @@ func (p *plane) flags() {
 
 // NodeName is the node of a full cluster.
 const NodeName = "haldane"
+
+// DNS is where the full cluster's names are answered.
+const DNS = nodeAddress + ":53"

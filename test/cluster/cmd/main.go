@@ -1,7 +1,9 @@
 // Command cluster builds the programs of a test cluster, and starts and stops a
-// full one:
+// full one that outlives it:
 //
 //	go run ./test/cluster/cmd build [PROGRAM...]
+//	go run ./test/cluster/cmd up
+//	go run ./test/cluster/cmd down
 package main
 
 import (
@@ -20,7 +22,11 @@ func main() {
 }
 
 func run(args []string) error {
-	if len(args) > 0 && args[0] == "build" {
+	if len(args) == 0 {
+		args = []string{""}
+	}
+	switch args[0] {
+	case "build":
 		names := args[1:]
 		if len(names) == 0 {
 			names = cluster.Programs()
@@ -30,6 +36,19 @@ func run(args []string) error {
 			fmt.Println(strings.Join(paths, "\n"))
 		}
 		return err
+	case "up":
+		kubectl, err := cluster.Build("kubectl")
+		if err != nil {
+			return err
+		}
+		kubeconfig, err := cluster.Up()
+		if err == nil {
+			fmt.Printf("export KUBECONFIG=%s\nalias kubectl=%s\n", kubeconfig, kubectl[0])
+		}
+		return err
+	case "down":
+		return cluster.Down()
+	default:
+		return fmt.Errorf("expected build [PROGRAM...], up or down; programs are %s", strings.Join(cluster.Programs(), ", "))
 	}
-	return fmt.Errorf("expected build [PROGRAM...]; programs are %s", strings.Join(cluster.Programs(), ", "))
 }
