@@ -132,6 +132,9 @@ type History struct {
 	// Seconds are the Bins of each of its last seconds, oldest first, at most the
 	// last 64: how far values come in clumps (latency, amount). None: not known.
 	Seconds [][]BinCount
+	// Bounds are those of the histogram that Bins come from, for Metric.Bounds;
+	// none: the values were exact.
+	Bounds  []float64
 	Values  []float64 // gauge samples, oldest first
 	Classes []int64   // category
 }

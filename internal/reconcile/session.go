@@ -22,8 +22,9 @@ import (
 type session struct {
 	run     string
 	judge   *judge.Run
-	placebo *judge.Run // stable against itself, under the same policy
-	share   int        // index of the check of how requests are divided; -1: none
+	placebo *judge.Run  // stable against itself, under the same policy
+	share   int         // index of the check of how requests are divided; -1: none
+	bounds  [][]float64 // of the histograms that the evidence comes from, by metric
 	record  *record
 	reader  metric.Reader
 	cursor  []byte
@@ -41,6 +42,8 @@ type saved struct {
 	Run     string `json:"run"`
 	State   []byte `json:"state"`
 	Placebo []byte `json:"placebo,omitempty"`
+	// Bounds are part of the policy that State was kept under.
+	Bounds [][]float64 `json:"bounds,omitempty"`
 }
 
 // openSession opens or continues the judge of a run. A run of another version
@@ -83,6 +86,8 @@ func (r *Reconciler) openSession(ctx context.Context, w *worker, rec store.Recor
 func (s *session) startJudge(ctx context.Context, p judge.Policy, was saved) error {
 	if was.State != nil {
 		var err error
+		s.bounds = was.Bounds
+		p = bounded(p, s.bounds)
 		if s.judge, err = judge.Restore(p, was.State); err == nil {
 			if s.placebo, err = judge.Restore(p, was.Placebo); err != nil { // of another version of the program
 				s.placebo, err = judge.New(p, nil)
@@ -90,11 +95,16 @@ func (s *session) startJudge(ctx context.Context, p judge.Policy, was saved) err
 			return err
 		}
 		s.lost = fmt.Sprintf("the evidence so far was lost and the judge begins anew: its saved state can not be read: %v", err)
+		s.bounds = nil
 	}
 	h, err := s.reader.History(ctx)
 	if err != nil {
 		return fmt.Errorf("read stable's history: %w", err)
 	}
+	for i := range h {
+		s.bounds = append(s.bounds, h[i].Bounds)
+	}
+	p = bounded(p, s.bounds)
 	if was.State == nil { // else the record has its beginning
 		s.record.begin(h)
 	}
@@ -105,6 +115,17 @@ func (s *session) startJudge(ctx context.Context, p judge.Policy, was saved) err
 		s.placebo, err = judge.New(p, h)
 	}
 	return err
+}
+
+// bounded is the policy with the bounds of the histograms that evidence comes from.
+func bounded(p judge.Policy, bounds [][]float64) judge.Policy {
+	p.Metrics = slices.Clone(p.Metrics)
+	for i, b := range bounds {
+		if i < len(p.Metrics) {
+			p.Metrics[i].Bounds = b
+		}
+	}
+	return p
 }
 
 // events tells once that the judge began anew, and what the placebo found.
@@ -192,7 +213,7 @@ func (s *session) look(run *rollout.Run, rep judge.Report, want release.Weight, 
 
 // snapshot is what a restart continues from.
 func (s *session) snapshot() (json.RawMessage, error) {
-	return json.Marshal(saved{Run: s.run, State: s.judge.Snapshot(), Placebo: s.placebo.Snapshot()})
+	return json.Marshal(saved{Run: s.run, State: s.judge.Snapshot(), Placebo: s.placebo.Snapshot(), Bounds: s.bounds})
 }
 
 // readPlacebo takes in what stable did against itself, and heeds what that

@@ -130,3 +130,18 @@ func (s savedBounds) bounds() bounds {
 	}
 	return out
 }
+
+// boundsOf are the bounds of a classic histogram, in seconds, ascending; none
+// for a native one, whose buckets are narrow.
+func boundsOf(a answer, l *reading) []float64 {
+	all := bounds{}
+	for _, group := range histograms(a, l) {
+		for _, s := range group {
+			if s.labels[native] != "" {
+				return nil
+			}
+			all[s.bound] = 1
+		}
+	}
+	return all.finite()
+}

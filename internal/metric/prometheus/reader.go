@@ -446,7 +446,7 @@ func pastTimes(m release.Metric, a answer, started time.Time, l *reading) judge.
 	if err != nil {
 		return judge.History{}
 	}
-	return judge.History{Bins: b.Stable.Bins}
+	return judge.History{Bins: b.Stable.Bins, Bounds: boundsOf(a, l)}
 }
 
 func rounded(d time.Duration) time.Duration { return d.Round(time.Second) }
