@@ -85,7 +85,7 @@ func (d *daemon) release(file, manifest string) v1alpha1.Release {
 			return nil
 		}
 		last = *c.Release
-		if st := last.Status; st.ObservedGeneration >= applied.Release.Generation && st.Phase == "Idle" || st.Phase == "RolledBack" {
+		if st := last.Status; st.ObservedGeneration >= applied.Release.Generation && (st.Phase == "Idle" || st.Phase == "RolledBack") {
 			return done
 		}
 		return nil
