@@ -49,6 +49,13 @@ func TestVerifyReportsMisses(t *testing.T) {
 	}
 }
 
+func TestVerifyNamesInputsOutsideOfTheDomain(t *testing.T) {
+	v, err := Verify(strings.NewReader(`{"cases": [{"id": "a", "method": "coin_one_sided", "inputs": {}, "expected": {"log_e": 1}}]}`))
+	if err != nil || len(v.Misses) != 1 || !strings.Contains(v.Misses[0].Why, "domain") {
+		t.Errorf("%+v, %v; want one miss that names the domain", v, err)
+	}
+}
+
 func FuzzVerify(f *testing.F) {
 	b, err := os.ReadFile("testdata/reference.json")
 	if err != nil {
