@@ -286,11 +286,12 @@ type MetricSpec struct {
 	Name string `json:"name"`
 	// Kind: errors (share of failed requests), latency (time to the end of the
 	// answer), amount (any positive amount), proportion (any other share of bad
-	// outcomes), rate (events for each request), gauge (a level such as CPU or memory).
+	// outcomes), rate (throughput: answered requests, for each that was sent), gauge
+	// (a level such as CPU or memory).
 	// +kubebuilder:validation:Enum=errors;latency;amount;proportion;rate;gauge
 	Kind string `json:"kind"`
-	// Source of the values. Default: the proxy, for errors and latency; every
-	// other kind needs one.
+	// Source of the values. Default: the proxy, for errors, latency and rate;
+	// every other kind needs one.
 	// +optional
 	Source *SourceSpec `json:"source,omitempty"`
 	// Margin is how much worse is tolerated: "10%" of stable's figure, or for
@@ -309,6 +310,11 @@ type MetricSpec struct {
 	// it says. Default: "90%".
 	// +optional
 	Quantile *intstr.IntOrString `json:"quantile,omitempty"`
+	// Harm is the direction in which a rate or a gauge gets worse: more, fewer or
+	// either (rate only). Default: fewer for a rate, more for a gauge.
+	// +kubebuilder:validation:Enum=more;fewer;either
+	// +optional
+	Harm string `json:"harm,omitempty"`
 	// Required says whether promotion needs this metric's proof. Default: true
 	// for errors and latency, unless they are only watched.
 	// +optional
@@ -327,7 +333,7 @@ type MetricSpec struct {
 
 // SourceSpec says where values come from: exactly one field.
 //
-// +kubebuilder:validation:ExactlyOneOf=prometheus;process
+// +kubebuilder:validation:ExactlyOneOf=prometheus;process;response
 type SourceSpec struct {
 	// Prometheus is a query; $version, $release and $role stand for the version asked about.
 	// +optional
@@ -336,4 +342,10 @@ type SourceSpec struct {
 	// +kubebuilder:validation:Enum=cpu;memory
 	// +optional
 	Process string `json:"process,omitempty"`
+	// Response is what the proxy sees of every answer: 4xx or 5xx, the share of
+	// answers with such a status code (kind proportion), or bytes, their size
+	// (kind amount).
+	// +kubebuilder:validation:Enum="4xx";"5xx";bytes
+	// +optional
+	Response string `json:"response,omitempty"`
 }

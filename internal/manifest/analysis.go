@@ -61,6 +61,7 @@ func (c *checker) metric(path string, s v1alpha1.MetricSpec) release.Metric {
 		Margin: c.margin(path+".margin", s.Margin, kind),
 		Limit:  c.limit(path+".limit", s.Limit, kind, s.Source),
 		Judge:  judged,
+		Harm:   c.harm(path+".harm", s.Harm, kind),
 	}
 	switch {
 	case m.Judge != "":
@@ -74,6 +75,9 @@ func (c *checker) metric(path string, s v1alpha1.MetricSpec) release.Metric {
 		m.Required = *s.Required
 		if m.Required && m.Judge == release.JudgedWatch {
 			c.add(path+".required", "", "a metric that is only watched cannot be required")
+		}
+		if m.Required && m.Harm == release.HarmEither {
+			c.add(path+".required", "write harm: more or harm: fewer", "a metric whose harm is either way cannot be proven, so it cannot be required")
 		}
 	}
 	if kind == release.Latency || kind == release.Amount {
@@ -96,12 +100,15 @@ func kindWords() []string {
 
 func (c *checker) source(path string, s *v1alpha1.SourceSpec, kind release.MetricKind) release.Source {
 	if s == nil {
-		if !always(kind) {
-			c.add(path, "", "is missing; a metric of kind %s needs a source: process or prometheus", kind)
+		if !always(kind) && kind != release.Rate {
+			c.add(path, "", "is missing; a metric of kind %s needs a source: process, response or prometheus", kind)
 		}
 		return release.Source{}
 	}
-	c.one(path, choice{"prometheus", s.Prometheus != ""}, choice{"process", s.Process != ""})
+	c.one(path, choice{"prometheus", s.Prometheus != ""}, choice{"process", s.Process != ""}, choice{"response", s.Response != ""})
+	if kind == release.Rate {
+		c.add(path, "leave the source out", "a rate is the throughput that the proxy sees; a query gives a level, which is a gauge")
+	}
 	if len(s.Prometheus) > 16<<10 {
 		c.add(path+".prometheus", "", "has %d bytes; at most 16384 are taken", len(s.Prometheus))
 	}
@@ -114,7 +121,37 @@ func (c *checker) source(path string, s *v1alpha1.SourceSpec, kind release.Metri
 			c.add(path+".process", "write kind: gauge", "%s of a process is a gauge; this metric is of kind %s", s.Process, kind)
 		}
 	}
-	return release.Source{Prometheus: s.Prometheus, Process: s.Process}
+	c.response(path+".response", s.Response, kind)
+	return release.Source{Prometheus: s.Prometheus, Process: s.Process, Response: s.Response}
+}
+
+// response checks that what is measured of an answer is of the metric's kind.
+func (c *checker) response(path, what string, kind release.MetricKind) {
+	if what == "" || word(c, path, what, "", "4xx", "5xx", "bytes") == "" {
+		return
+	}
+	need := release.Proportion
+	if what == "bytes" {
+		need = release.Amount
+	}
+	if kind != need {
+		c.add(path, "write kind: "+string(need), "%s of an answer is of kind %s; this metric is of kind %s", what, need, kind)
+	}
+}
+
+// harm is the direction in which a metric gets worse.
+func (c *checker) harm(path, value string, kind release.MetricKind) release.Harm {
+	switch {
+	case kind != release.Rate && kind != release.Gauge:
+		if value != "" {
+			c.add(path, "leave it out", "only a rate or a gauge can get worse by having fewer; more is worse of kind %s", kind)
+		}
+		return ""
+	case kind == release.Gauge && value == string(release.HarmEither):
+		c.add(path, "more or fewer", "a gauge has one harmful direction")
+		return ""
+	}
+	return word(c, path, value, defaultHarm(kind), release.HarmMore, release.HarmFewer, release.HarmEither)
 }
 
 // spread shares falseRollback out: what metrics ask for, then of the rest half

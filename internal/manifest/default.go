@@ -63,6 +63,14 @@ func defaultMargin(k release.MetricKind) release.Margin {
 	return release.Margin{Ratio: 1.2}
 }
 
+// defaultHarm is the direction in which a rate or a gauge gets worse.
+func defaultHarm(k release.MetricKind) release.Harm {
+	if k == release.Rate {
+		return release.HarmFewer
+	}
+	return release.HarmMore
+}
+
 // always reports whether a metric decides by default: the two that every
 // service has.
 func always(k release.MetricKind) bool { return k == release.Errors || k == release.Latency }

@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"fmt"
 	"regexp"
 
 	"github.com/haldane-project/haldane/api/v1alpha1"
@@ -21,13 +22,21 @@ func (c *checker) release(obj *v1alpha1.Release) release.Release {
 	c.versionName("spec.version", obj.Spec.Version)
 	count(c, "spec.keepRuns", obj.Spec.KeepRuns, defaultKeepRuns, 1, 100)
 	analysis := c.analysis("spec.analysis", obj.Spec.Analysis)
+	traffic := c.traffic("spec.traffic", &obj.Spec.Traffic)
+	analysis.PerUser = traffic.Embedded != nil && traffic.Embedded.Sticky.Enabled()
+	for i, m := range analysis.Metrics {
+		if m.Kind == release.Rate && analysis.PerUser {
+			c.add(fmt.Sprintf("spec.analysis.metrics[%d].kind", i), "remove the metric, or spec.traffic.embedded.sticky",
+				"a rate compares requests, but sticky traffic assigns users: who asks most often would decide")
+		}
+	}
 	rel := release.Release{
 		Name:       obj.Name,
 		UID:        string(obj.UID),
 		Generation: obj.Generation,
 		Version:    release.NewVersion(obj.Spec.Version, workload),
 		Replicas:   replicas,
-		Traffic:    c.traffic("spec.traffic", &obj.Spec.Traffic),
+		Traffic:    traffic,
 		Strategy:   c.strategy("spec.strategy", obj.Spec.Strategy, analysis.MinRequests),
 		Analysis:   analysis,
 	}
