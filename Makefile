@@ -39,6 +39,14 @@ test: ## unit, property, simulation and standalone end-to-end tests, with the ra
 e2e: ## the heavy suites: browser, peers' protocol suites, long fault runs
 	./test/e2e.sh
 
+.PHONY: cluster-up
+cluster-up: ## start a full Kubernetes on this machine (root, Debian or Ubuntu)
+	$(GO) run ./test/cluster/cmd up
+
+.PHONY: cluster-down
+cluster-down: ## take it away, with its pods, mounts and packet filter rules
+	$(GO) run ./test/cluster/cmd down
+
 .PHONY: bench
 bench: ## figures of speed, as ratios against peers and limits in the same run
 	./test/bench.sh

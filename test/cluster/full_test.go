@@ -78,7 +78,9 @@ func pod(t *testing.T, c *cluster.Cluster, ns, version string) corev1.Pod {
 	return found
 }
 
-var client = &http.Client{Timeout: 5 * time.Second}
+// client connects anew for each request: a connection made before the Service's
+// rules were in place stays with whoever answered it.
+var client = &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 
 func get(url string) (string, error) {
 	res, err := client.Get(url)
