@@ -52,8 +52,8 @@ bench: ## figures of speed, as ratios against peers and limits in the same run
 	./test/bench.sh
 
 .PHONY: judge-study
-judge-study: ## measure the judge in simulation and write the figures of docs/judge.md
-	$(GO) run ./internal/judge/study/cmd
+judge-study: ## measure the judge in simulation and write docs/judge.md; LONG=1: 20,000 releases a cell
+	$(GO) run ./internal/judge/study/cmd $(if $(LONG),-long)
 
 .PHONY: lint
 lint: ## format, vet, linters, stale generated files

@@ -5,7 +5,7 @@ import "math"
 // Restart parameters of one alpha for a whole run: the share of every
 // component that bets from the first moment; the rest is bet in equal parts
 // over the horizon, so that a regression that starts late is found fast.
-const startShare = 0.8
+const startShare = 0.88
 
 // bets is a mixture of components over their start times (Shin, Ramdas,
 // Rinaldo 2023, with a proper prior on the start). logR is what is in play, u

@@ -45,12 +45,13 @@ type alternative struct {
 	period   float64
 }
 
-// alternatives of a proportion: most weight where the wait for a decision is
-// longest, the last two for outages.
+// alternatives of a proportion, tuned by the study: most weight where the wait
+// for a decision is longest, and on the last, an outage, which is to be found
+// within three canary requests.
 var alternatives = []alternative{
-	{v: 1.2, prior: 1, period: 60}, {v: 1.5, prior: 2.5, period: 60}, {v: 2.3, prior: 2, period: 60},
-	{v: 5, prior: 2, period: 20}, {v: 20, prior: 1, period: 5}, {v: 200, prior: 1, period: 1},
-	{absolute: true, v: 0.99, prior: 1, period: 1},
+	{v: 1.2, prior: 0.5, period: 60}, {v: 1.5, prior: 2.5, period: 60}, {v: 2.3, prior: 1.8, period: 60},
+	{v: 5, prior: 2.1, period: 30}, {v: 20, prior: 1, period: 5}, {v: 200, prior: 1.2, period: 1},
+	{absolute: true, v: 0.99, prior: 2.7, period: 1},
 }
 
 // rate is the canary's rate under the alternative when stable's is s.

@@ -1,6 +1,7 @@
 package study
 
 import (
+	"fmt"
 	"math"
 	"math/rand/v2"
 
@@ -10,44 +11,83 @@ import (
 // Cell is one row of the study of error rates.
 type Cell struct {
 	Stable, Canary, Share float64
-	Alpha                 float64
 	Runs, Found           int
 	Mean, Error           float64 // canary requests to the finding, and its standard error
 	Limit                 float64 // canary requests that no test can beat
 }
 
+func newCell(t truth, runs int) Cell {
+	limit := judge.LimitOf(t.stable, t.canary, t.share, alpha).Canary
+	return Cell{Stable: t.stable, Canary: t.canary, Share: t.share, Runs: runs, Limit: limit}
+}
+
 // Ratio is the mean over the limit.
 func (c Cell) Ratio() float64 { return c.Mean / c.Limit }
 
-// stream plays requests in routing mode and looks after every error and after
-// every successes in between. look returns true to stop.
+// near is how many nats below the bar every single request is looked at; below
+// it, looks are after every bad outcome.
+const near = 3
+
+// stream plays requests in routing mode and looks after every bad outcome, and
+// near the bar after every request. It ends when look returns true, and returns
+// the canary's requests until then.
 func stream(r *rand.Rand, t truth, run *judge.Run, from, seconds float64, look func(canary float64) bool) (canary float64) {
 	m := t.share*t.canary + (1-t.share)*t.stable
-	requests := 0.0
-	const step = 20000 // successes without an error are judged at least this often
-	for requests < seconds*PerSecond {
+	bar := math.Log(1/run.Policy().Alpha) - near
+	requests, all := 0.0, math.Floor(seconds*PerSecond)
+	const most = 20000 // good outcomes in a row that are judged at once
+	for requests < all {
 		gap := geometric(r, m)
-		rest := math.Floor(seconds*PerSecond - requests)
-		bad := gap < step && gap < rest
-		gap = min(gap, step, max(rest, 1))
+		bad := gap < most && gap < all-requests
+		gap = min(gap, most, all-requests)
 		ok := binomial(r, gap, t.share*(1-t.canary)/(1-m))
 		requests += gap
-		canary += ok
-		at := from + requests/PerSecond
-		must(run.Update(0, judge.Batch{At: at, Share: t.share, Canary: judge.Side{N: int64(ok)}, Stable: judge.Side{N: int64(gap - ok)}}))
-		if bad {
+		b := judge.Batch{At: from + requests/PerSecond, Share: t.share, Canary: judge.Side{N: int64(ok)}, Stable: judge.Side{N: int64(gap - ok)}}
+		if run.LogE() > bar {
+			canary += oneByOne(r, run, b)
+			b.Canary.N, b.Stable.N = 0, 0
+		} else {
+			canary += ok
+		}
+		if bad && !run.Failed() {
 			requests++
-			b := judge.Batch{At: at, Share: t.share, Stable: judge.Side{N: 1, Bad: 1}}
+			who := &b.Stable
 			if r.Float64() < t.share*t.canary/m {
 				canary++
-				b.Canary, b.Stable = b.Stable, judge.Side{}
+				who = &b.Canary
 			}
-			must(run.Update(0, b))
+			who.N, who.Bad = who.N+1, 1
 		}
+		must(run.Update(0, b))
 		if look(canary) {
 			return canary
 		}
 	}
+	return canary
+}
+
+// oneByOne plays a batch of good outcomes so that the judge looks wherever its
+// evidence may be highest, before each good outcome of the canary; it returns
+// those that came until the run failed.
+func oneByOne(r *rand.Rand, run *judge.Run, b judge.Batch) (canary float64) {
+	ok, left, row := b.Canary.N, b.Canary.N+b.Stable.N, int64(0)
+	one := judge.Batch{At: b.At, Share: b.Share}
+	for ; left > 0 && !run.Failed(); left-- {
+		if r.Float64()*float64(left) >= float64(ok) {
+			row++
+			continue
+		}
+		one.Canary.N, one.Stable.N = 0, row
+		must(run.Update(0, one))
+		if run.Failed() {
+			break
+		}
+		one.Canary.N, one.Stable.N = 1, 0
+		must(run.Update(0, one))
+		ok, row, canary = ok-1, 0, canary+1
+	}
+	one.Canary.N, one.Stable.N = 0, row
+	must(run.Update(0, one))
 	return canary
 }
 
@@ -58,13 +98,12 @@ func must(err error) {
 }
 
 // Detect measures the canary requests until a regression is found.
-func Detect(seed uint64, stable, canary, share, alpha float64, runs int) Cell {
-	c := Cell{Stable: stable, Canary: canary, Share: share, Alpha: alpha, Runs: runs}
-	c.Limit = judge.LimitOf(stable, canary, share, alpha).Canary
+func Detect(seed uint64, stable, canary, share float64, runs int) Cell {
+	c := newCell(truth{stable, canary, share}, runs)
 	took, found := make([]float64, runs), make([]bool, runs)
 	longest := 20*c.Limit/share/PerSecond + 60
 	eachRun(seed, runs, func(i int, r *rand.Rand) {
-		run, err := judge.New(policy(alpha), errorHistory(r, stable))
+		run, err := judge.New(policy(), errorHistory(r, stable))
 		must(err)
 		took[i] = stream(r, truth{stable, canary, share}, run, 0, longest, func(float64) bool {
 			found[i] = run.Failed()
@@ -92,27 +131,30 @@ func meanOf(xs []float64) (mean, err float64) {
 
 // Null is a row of false rollbacks.
 type Null struct {
-	Rate, Share  float64
-	Alpha        float64
+	What         string
 	Runs, Alarms int
 }
 
 // Part is the share of runs with a false rollback.
 func (n Null) Part() float64 { return float64(n.Alarms) / float64(n.Runs) }
 
-// NullRuns counts false rollbacks of a good version over a release of half an
-// hour, looking after every error.
-func NullRuns(seed uint64, rate, share, alpha float64, runs int) Null {
+// nullOf counts the runs for which play reports a false rollback.
+func nullOf(what string, seed uint64, runs int, play func(r *rand.Rand) bool) Null {
 	alarm := make([]bool, runs)
-	eachRun(seed, runs, func(i int, r *rand.Rand) {
-		run, err := judge.New(policy(alpha), errorHistory(r, rate))
+	eachRun(seed, runs, func(i int, r *rand.Rand) { alarm[i] = play(r) })
+	return Null{What: what, Runs: runs, Alarms: count(alarm)}
+}
+
+// NullRuns counts false rollbacks of a good version over a release of half an
+// hour.
+func NullRuns(seed uint64, rate, share float64, runs int) Null {
+	what := fmt.Sprintf("both %s errors, w %s", percent(rate), percent(share))
+	return nullOf(what, seed, runs, func(r *rand.Rand) bool {
+		run, err := judge.New(policy(), errorHistory(r, rate))
 		must(err)
-		stream(r, truth{rate, rate, share}, run, 0, Release, func(float64) bool {
-			alarm[i] = run.Failed()
-			return alarm[i]
-		})
+		stream(r, truth{rate, rate, share}, run, 0, Release, func(float64) bool { return run.Failed() })
+		return run.Failed()
 	})
-	return Null{Rate: rate, Share: share, Alpha: alpha, Runs: runs, Alarms: count(alarm)}
 }
 
 func count(xs []bool) (n int) {

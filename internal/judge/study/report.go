@@ -2,125 +2,265 @@ package study
 
 import (
 	"fmt"
-	"io"
 	"math"
+	"strings"
 
 	"gonum.org/v1/gonum/mathext"
 )
 
-// Size is how many simulated runs a study makes of each kind.
-type Size struct{ Detect, Null, Late, Promote int }
+// Markdown writes the study's figures.
+func (s Study) Markdown() string {
+	var b strings.Builder
+	s.writeDetection(&b)
+	s.writePeers(&b)
+	s.writeNulls(&b)
+	s.writeLatency(&b)
+	s.writeRest(&b)
+	return b.String()
+}
 
-// The sizes: Small runs with the tests, Full writes docs/judge.md.
-var (
-	Small = Size{Detect: 60, Null: 60, Late: 20, Promote: 40}
-	Full  = Size{Detect: 1000, Null: 2000, Late: 300, Promote: 400}
-)
+func (s Study) writeDetection(b *strings.Builder) {
+	n, mean, most, excess := Summary(s.Cells)
+	fmt.Fprintf(b, `### Requests to a rollback
 
-const (
-	alpha = 0.01
-	// LimitCells are judged by the ratio to the limit, the others by a difference.
-	smallLimit = 20
-)
+Mean canary requests until a regression is found, and the limit w L / I(w) that no test with the same error probability
+can beat on average: %d runs a cell, alpha 1 %%, 1,000 requests/s, a look after every request that matters. Over the %d
+cells whose limit is at least %d: **mean %.2f, worst %.2f**; elsewhere at most %.1f requests over it.
 
-var (
-	rates  = []float64{0.001, 0.01, 0.05}
-	shares = []float64{0.01, 0.05, 0.1, 0.5}
-)
+| stable | canary | w 1 %% | w 5 %% | w 10 %% | w 50 %% |
+|---|---|---|---|---|---|
+`, s.Size.Detect, n, smallLimit, mean, most, excess)
+	for i := range rates {
+		for j := range outage {
+			c := s.Cells[i][j]
+			fmt.Fprintf(b, "| %s | %s |", percent(c[0].Stable), percent(c[0].Canary))
+			for _, c := range c {
+				fmt.Fprintf(b, " %.0f / %.0f = %.2f |", c.Mean, c.Limit, c.Ratio())
+			}
+			fmt.Fprintln(b)
+		}
+	}
+	fmt.Fprint(b, "\nTotal outage, mean canary requests until it is found (promised: at most 3 for w up to 10 %):\n\n| stable | w 1 % | w 5 % | w 10 % | w 50 % |\n|---|---|---|---|---|\n")
+	for i, p := range rates {
+		fmt.Fprintf(b, "| %s |", percent(p))
+		for _, c := range s.Cells[i][outage] {
+			fmt.Fprintf(b, " %.2f (limit %.1f) |", c.Mean, c.Limit)
+		}
+		fmt.Fprintln(b)
+	}
+}
 
-// worse are the canary's error rates at a stable rate: 1.5, 2 and 5 times, 20 %.
-func worse(stable float64) []float64 { return []float64{1.5 * stable, 2 * stable, 5 * stable, 0.2} }
+// bearable is the share of false rollbacks up to which a rule's time to a
+// finding says something.
+const bearable = 0.05
 
-// Detection is every cell of the grid, the total outages apart.
-func Detection(size Size) (cells, outages []Cell) {
-	seed := uint64(1)
-	for _, s := range rates {
-		for _, c := range worse(s) {
-			for _, w := range shares {
-				cells = append(cells, Detect(seed, s, c, w, alpha, size.Detect))
-				seed++
+func (s Study) writePeers(b *strings.Builder) {
+	fmt.Fprintf(b, `
+### Beside other rules
+
+The same releases, judged by the rules of other tools and by other tests. They are written again from their definitions
+for this study; the tools themselves were not run. False rollbacks of a good version over half an hour, from the best to
+the worst share of traffic, %d runs a cell:
+
+| rule | both 0.1 %% | both 1 %% | both 5 %% |
+|---|---|---|---|
+`, s.PeerNulls[0][0].Runs)
+	for k, r := range rules {
+		fmt.Fprintf(b, "| %s |", r.name)
+		for i := range rates {
+			low, high := 1.0, 0.0
+			for _, c := range s.PeerNulls[i] {
+				x := float64(c.Found[k]) / float64(c.Runs)
+				low, high = min(low, x), max(high, x)
+			}
+			fmt.Fprintf(b, " %s |", between(low, high))
+		}
+		fmt.Fprintln(b)
+	}
+	fmt.Fprintf(b, `
+![False rollbacks by rule](judge/false-rollbacks.svg)
+
+Mean canary requests to the finding divided by the limit, for w 1 / 5 / 10 / 50 %%, the mean over those error rates at
+which the rule rolls back at most %.0f %% of good versions; ≥ where some of the %d runs found nothing in the time (half
+an hour, or four times what the best test needs, up to two hours).
+
+| rule | %s |
+|---|---|---|---|---|---|
+| **this judge** |`, 100*bearable, s.Size.Peers, strings.Join(kinds, " | "))
+	for j := range kinds {
+		fmt.Fprintf(b, " %s |", s.ours(j))
+	}
+	fmt.Fprintln(b)
+	for k, r := range rules {
+		fmt.Fprintf(b, "| %s |", r.name)
+		for j := range kinds {
+			fmt.Fprintf(b, " %s |", s.peer(k, j))
+		}
+		fmt.Fprintln(b)
+	}
+	fmt.Fprint(b, "\n![Canary requests to a rollback by rule](judge/detection.svg)\n\nThe rules:\n\n")
+	for _, r := range rules {
+		fmt.Fprintf(b, "- %s: %s.\n", r.name, r.note)
+	}
+}
+
+// ours is the judge's mean ratio over the rates, by share.
+func (s Study) ours(kind int) string {
+	var parts []string
+	for k := range shares {
+		sum := 0.0
+		for i := range rates {
+			sum += s.Cells[i][kind][k].Ratio() / float64(len(rates))
+		}
+		parts = append(parts, brief(sum))
+	}
+	return strings.Join(parts, " / ")
+}
+
+func (s Study) peer(k, kind int) string {
+	var parts []string
+	for w := range shares {
+		sum, n, more := 0.0, 0.0, ""
+		for i := range rates {
+			null, c := s.PeerNulls[i][w], s.PeerCells[i][kind][w]
+			if float64(null.Found[k]) > bearable*float64(null.Runs) {
+				continue
+			}
+			sum, n = sum+c.Mean[k]/c.Limit, n+1
+			if c.Found[k] < c.Runs {
+				more = "≥ "
 			}
 		}
-		for _, w := range shares[:3] {
-			outages = append(outages, Detect(seed, s, 1, w, alpha, size.Detect))
-			seed++
-		}
-	}
-	return cells, outages
-}
-
-// Summary of the cells whose limit is at least 20 canary requests: mean and
-// worst ratio; and the largest excess over the limit of the others, in requests.
-func Summary(cells []Cell) (mean, worst, excess float64) {
-	n := 0.0
-	for _, c := range cells {
-		if c.Limit < smallLimit {
-			excess = max(excess, c.Mean-c.Limit)
+		if n == 0 {
+			parts = append(parts, "–")
 			continue
 		}
-		mean, n = mean+c.Ratio(), n+1
-		worst = max(worst, c.Ratio())
+		parts = append(parts, more+brief(sum/n))
 	}
-	return mean / n, worst, excess
+	return strings.Join(parts, " / ")
 }
 
-// Write runs the study and writes its figures as Markdown.
-func Write(w io.Writer, size Size) {
-	cells, outages := Detection(size)
-	mean, most, excess := Summary(cells)
-	fmt.Fprintf(w, "### Requests to a rollback\n\nMean canary requests until a regression is found, divided by the limit w L / I(w) that no test with the same error\nprobability can beat (%d simulated runs a cell, alpha 1 %%, 1,000 requests/s, a look after every request that matters).\nOver the %d cells whose limit is at least %d: **mean %.2f, worst %.2f**; elsewhere at most %.1f requests over it.\n\n",
-		size.Detect, countLarge(cells), smallLimit, mean, most, excess)
-	fmt.Fprint(w, "| stable | canary | w 1 % | w 5 % | w 10 % | w 50 % |\n|---|---|---|---|---|---|\n")
-	for i := 0; i < len(cells); i += len(shares) {
-		fmt.Fprintf(w, "| %s | %s |", percent(cells[i].Stable), percent(cells[i].Canary))
-		for _, c := range cells[i : i+len(shares)] {
-			fmt.Fprintf(w, " %.0f / %.0f = %.2f |", c.Mean, c.Limit, c.Ratio())
-		}
-		fmt.Fprintln(w)
+// brief writes a ratio with two or three digits.
+func brief(x float64) string {
+	switch {
+	case x >= 100:
+		return fmt.Sprintf("%.0f", x)
+	case x >= 10:
+		return fmt.Sprintf("%.1f", x)
 	}
-	fmt.Fprint(w, "\nTotal outage, canary requests until it is found: ")
-	for i, c := range outages {
-		if i > 0 {
-			fmt.Fprint(w, ", ")
-		}
-		fmt.Fprintf(w, "%.1f (stable %s, w %s)", c.Mean, percent(c.Stable), percent(c.Share))
+	return fmt.Sprintf("%.2f", x)
+}
+
+func between(low, high float64) string {
+	if low == high {
+		return percent(low)
 	}
-	fmt.Fprint(w, ".\n\n### False rollbacks\n\nOf a good version, over half an hour at 1,000 requests/s with a look at every error; promised at most 1 %.\n\n| situation | runs | rolled back | 95 % interval |\n|---|---|---|---|\n")
-	for i, p := range rates {
-		runs := size.Null
-		if p > 0.01 {
-			runs = max(20, runs/4)
-		}
-		for j, s := range []float64{0.05, 0.5} {
-			nullRow(w, fmt.Sprintf("both %s errors, w %s", percent(p), percent(s)), NullRuns(uint64(500+2*i+j), p, s, alpha, runs))
-		}
+	return fmt.Sprintf("%s to %s", percent(low), percent(high))
+}
+
+const nullHead = "| situation | runs | rolled back | 95 % interval |\n|---|---|---|---|\n"
+
+func (s Study) writeNulls(b *strings.Builder) {
+	fmt.Fprint(b, `
+### False rollbacks caused by the world
+
+Of a good version over half an hour with a look at every error; promised at most 1 %. Intervals are exact
+(Clopper, Pearson 1934).
+
+`+nullHead)
+	for _, n := range s.Nulls {
+		fmt.Fprint(b, n.row())
 	}
-	nullRow(w, "both ten times worse for five minutes, w 5 %", Incident(600, 0.05, alpha, max(20, size.Null/2)))
-	nullRow(w, "ramp 1 to 50 % while both drift from 0.3 to 0.9 %", Ramp(601, alpha, size.Null))
-	fmt.Fprint(w, "\n### Late regressions\n\nAfter a quarter of an hour that was good, w 5 %, stable 1 %: canary requests from the onset, and the limit.\n\n| canary | found | mean | limit | ratio |\n|---|---|---|---|---|\n")
-	for i, c := range []float64{0.02, 0.05} {
-		x := Late(uint64(700+i), 0.01, c, 0.05, alpha, size.Late)
-		fmt.Fprintf(w, "| %s | %d of %d | %.0f | %.0f | %.2f |\n", percent(c), x.Found, x.Runs, x.Mean, x.Limit, x.Ratio())
-	}
-	fmt.Fprint(w, "\n### Promotion\n\nSeconds until a good version is proven to be within the margin (1,000 requests/s, w 10 %, stable 1 %), and how often a\nversion exactly at the margin is taken for good; promised at most 5 %.\n\n| margin | proven | median | wrongly proven |\n|---|---|---|---|\n")
-	for i, ratio := range []float64{1.5, 2} {
-		p := Promote(uint64(800+10*i), 0.01, 0.1, ratio, size.Promote, size.Promote)
-		fmt.Fprintf(w, "| at most %g times | %d of %d | %.0f s | %d of %d |\n", ratio, p.Found, p.Runs, p.Median, p.Wrong, p.WrongRuns)
+	fmt.Fprint(b, "\nFor contrast, the same situations with rules that do not heed them:\n\n"+nullHead)
+	for _, n := range s.Contrast {
+		fmt.Fprint(b, n.row())
 	}
 }
 
-func countLarge(cells []Cell) (n int) {
-	for _, c := range cells {
-		if c.Limit >= smallLimit {
-			n++
-		}
+func (s Study) writeLatency(b *strings.Builder) {
+	fmt.Fprintf(b, `
+### Latency
+
+Lognormal around 100 ms with sigma 0.5, 1,000 requests/s, a look each 100 ms, %d runs a cell (%d for the other rules, over
+half an hour). Mean canary requests divided by the limit, for w 1 / 5 / 10 / 50 %%; promised at most 2.5. The limits in
+canary requests stand in the first row; ≥ where some runs found nothing.
+
+| rule | false rollbacks |`, s.Size.Slow, s.SlowPeers[0][0].Runs)
+	for _, x := range latencyShapes {
+		fmt.Fprintf(b, " %s |", x.name)
 	}
-	return n
+	fmt.Fprint(b, "\n|---|---|---|---|---|---|\n| limit | |")
+	each := func(cell func(shape, share int) string) {
+		for i := range latencyShapes {
+			var parts []string
+			for k := range shares {
+				parts = append(parts, cell(i, k))
+			}
+			fmt.Fprintf(b, " %s |", strings.Join(parts, " / "))
+		}
+		fmt.Fprintln(b)
+	}
+	each(func(i, k int) string { return fmt.Sprintf("%.0f", s.Slow[i][k].Limit) })
+	alarms, runs := 0, 0
+	for _, n := range s.SlowNulls {
+		alarms, runs = alarms+n.Alarms, runs+n.Runs
+	}
+	low, high := exact(alarms, runs)
+	fmt.Fprintf(b, "| **this judge** | %d of %d (%s) |", alarms, runs, between(low, high))
+	each(func(i, k int) string {
+		c := s.Slow[i][k]
+		return atLeast(c.Found < c.Runs) + brief(c.Ratio())
+	})
+	for r, rule := range slowRules {
+		fmt.Fprintf(b, "| %s | |", rule.name)
+		each(func(i, k int) string {
+			c := s.SlowPeers[i][k]
+			if c.Found[r] == 0 {
+				return "never"
+			}
+			return atLeast(c.Found[r] < c.Runs) + brief(c.Mean[r]/c.Limit)
+		})
+	}
+	fmt.Fprint(b, "\n![Requests to a finding of slower versions](judge/latency.svg)\n\nThe rules:\n\n")
+	for _, r := range slowRules {
+		fmt.Fprintf(b, "- %s: %s.\n", r.name, r.note)
+	}
 }
 
-func nullRow(w io.Writer, what string, n Null) {
+func atLeast(some bool) string {
+	if some {
+		return "≥ "
+	}
+	return ""
+}
+
+func (s Study) writeRest(b *strings.Builder) {
+	fmt.Fprint(b, "\n### Late regressions\n\nAfter a quarter of an hour that was good, w 5 %, stable 1 %: canary requests from the onset, and the limit; promised at\nmost 3 times the limit.\n\n| canary | found | mean | limit | ratio |\n|---|---|---|---|---|\n")
+	for _, x := range s.LateCells {
+		fmt.Fprintf(b, "| %s | %d of %d | %.0f | %.0f | %.2f ± %.2f |\n", percent(x.Canary), x.Found, x.Runs, x.Mean, x.Limit, x.Ratio(), 1.96*x.Error/x.Limit)
+	}
+	fmt.Fprint(b, "\n![How the evidence grows](judge/evidence.svg)\n\n### Promotion\n\nSeconds until a good version is proven to be within the margin (1,000 requests/s, w 10 %, stable 1 %), and how often a\nversion exactly at the margin is taken for good; promised at most 5 %.\n\n| margin | proven | median | wrongly proven | 95 % interval |\n|---|---|---|---|---|\n")
+	for _, p := range s.Promotions {
+		low, high := exact(p.Wrong, p.WrongRuns)
+		fmt.Fprintf(b, "| at most %g times | %d of %d | %.0f s | %d of %d (%.2f %%) | %.2f to %.2f %% |\n",
+			p.Ratio, p.Found, p.Runs, p.Median, p.Wrong, p.WrongRuns, 100*float64(p.Wrong)/float64(p.WrongRuns), 100*low, 100*high)
+	}
+}
+
+// LongMarkdown writes the long check of false rollbacks.
+func LongMarkdown(all []Null) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "Half an hour at 1,000 requests/s, %d releases a cell, a look after every error and, wherever the evidence is within\n%d nats of the bar, after every request.\n\n", all[0].Runs, near)
+	fmt.Fprint(&b, nullHead)
+	for _, n := range all {
+		fmt.Fprint(&b, n.row())
+	}
+	return b.String()
+}
+
+func (n Null) row() string {
 	low, high := exact(n.Alarms, n.Runs)
-	fmt.Fprintf(w, "| %s | %d | %d (%.2f %%) | %.2f to %.2f %% |\n", what, n.Runs, n.Alarms, 100*n.Part(), 100*low, 100*high)
+	return fmt.Sprintf("| %s | %d | %d (%.2f %%) | %.2f to %.2f %% |\n", n.What, n.Runs, n.Alarms, 100*n.Part(), 100*low, 100*high)
 }
 
 // exact is the Clopper-Pearson interval at 95 %.

@@ -64,8 +64,11 @@ func geometric(r *rand.Rand, p float64) float64 {
 // truth is how the two versions behave.
 type truth struct{ stable, canary, share float64 }
 
+// alpha is the promised chance of a false rollback.
+const alpha = 0.01
+
 // policy judges errors alone with the whole of alpha.
-func policy(alpha float64) judge.Policy {
+func policy() judge.Policy {
 	return judge.Policy{
 		Alpha: alpha, AlphaPromote: 0.05, Horizon: Release, Looseness: []float64{1},
 		Metrics: []judge.Metric{{Name: "errors", Kind: judge.Proportion, Share: 1, Limit: math.NaN()}},
