@@ -6,7 +6,7 @@ type Size struct{ Detect, Null, Late, Promote, Wrong, Peers, Slow, SlowNull int 
 // The sizes: Small runs with the tests, Full writes docs/judge.md, and Long is
 // the runs of each cell where the promise about false rollbacks is checked.
 var (
-	Small = Size{Detect: 15, Null: 40, Late: 15, Promote: 40, Wrong: 60, Peers: 6, Slow: 3, SlowNull: 1}
+	Small = Size{Detect: 10, Null: 24, Late: 10, Promote: 30, Wrong: 40, Peers: 6, Slow: 3, SlowNull: 1}
 	Full  = Size{Detect: 1000, Null: 2000, Late: 1000, Promote: 1000, Wrong: 4000, Peers: 200, Slow: 200, SlowNull: 400}
 	Long  = 20000
 )
