@@ -82,8 +82,8 @@ func (p *process) stop(grace time.Duration) {
 	os.Remove(p.pidFile())
 }
 
-// stopByPid ends the process whose pid file is path, if it still runs the
-// program that its pid file is named after.
+// stopByPid ends the process whose pid file is path, if it still works in the
+// directory of that file, as each process of a cluster does.
 func stopByPid(path string, grace time.Duration) error {
 	text, err := os.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) {
