@@ -33,7 +33,8 @@ type Prometheus struct {
 type Scrape struct {
 	Namespace string            // of the pods; empty: the release's own
 	Labels    map[string]string // of the pods; none: the versions' own pods
-	Port      int
+	Addresses []string          // in place of pods
+	Port      int               // of pods
 	Path      string
 	Series    Series
 	Interval  time.Duration
