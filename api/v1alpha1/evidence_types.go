@@ -74,16 +74,10 @@ type ScrapeSpec struct {
 	// Default: the versions' own pods.
 	// +optional
 	Pods *PodsSpec `json:"pods,omitempty"`
-	// Addresses of a router that runs outside of the cluster, host:port, in place
-	// of pods.
-	// +kubebuilder:validation:MaxItems=16
-	// +optional
-	Addresses []string `json:"addresses,omitempty"`
-	// Port of /metrics on pods.
+	// Port of /metrics.
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=65535
-	// +optional
-	Port int32 `json:"port,omitempty"`
+	Port int32 `json:"port"`
 	// Path of the metrics. Default: /metrics.
 	// +kubebuilder:validation:Pattern=`^/`
 	// +optional

@@ -33,8 +33,7 @@ type Prometheus struct {
 type Scrape struct {
 	Namespace string            // of the pods; empty: the release's own
 	Labels    map[string]string // of the pods; none: the versions' own pods
-	Addresses []string          // in place of pods
-	Port      int               // of pods
+	Port      int
 	Path      string
 	Series    Series
 	Interval  time.Duration

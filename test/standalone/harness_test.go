@@ -81,7 +81,7 @@ func serveVersion() {
 			return
 		}
 		w.Header().Set("X-Version", os.Getenv("NAME"))
-		if rand.Float64() < failing {
+		if rand.Float64() < failing || failsFor(r.Header.Get("X-User")) {
 			http.Error(w, "planted error", http.StatusInternalServerError)
 			return
 		}
@@ -91,6 +91,17 @@ func serveVersion() {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
+}
+
+// failsFor reports whether every request of a user fails: FAILS_FOR lists how
+// their names begin.
+func failsFor(user string) bool {
+	for prefix := range strings.SplitSeq(os.Getenv("FAILS_FOR"), ",") {
+		if prefix != "" && strings.HasPrefix(user, prefix) {
+			return true
+		}
+	}
+	return false
 }
 
 // hits writes the time of every request to a file, one line each.
