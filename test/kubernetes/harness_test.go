@@ -1,0 +1,382 @@
+// Package kubernetes holds the end-to-end tests of the controller: a real
+// cluster with a kubelet and containers, Traefik as the implementation of the
+// Gateway API, the built binary as the controller, and requests at a constant
+// rate through the gateway.
+//
+// They run with HALDANE_E2E=1; HALDANE_LONG=1 runs the figures with their full
+// counts.
+package kubernetes
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/haldane-project/haldane/api/v1alpha1"
+	"github.com/haldane-project/haldane/deploy/admission"
+	"github.com/haldane-project/haldane/internal/load"
+	"github.com/haldane-project/haldane/test/cluster"
+)
+
+func TestMain(m *testing.M) { cluster.Main(m) }
+
+// patience bounds the wait for what must happen; it is no figure.
+const patience = 3 * time.Minute
+
+// long returns the full count of a figure, or the short one.
+func long(short, full int) int {
+	if os.Getenv("HALDANE_LONG") != "" {
+		return full
+	}
+	return short
+}
+
+var releases = schema.GroupVersionResource{Group: "haldane.dev", Version: "v1alpha1", Resource: "releases"}
+
+// world is a namespace with an app behind Traefik, and the means to release it.
+type world struct {
+	*testing.T
+	*cluster.Cluster
+	ns      string
+	traefik *cluster.Traefik
+}
+
+const app = `
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: hello, labels: {app: hello}}
+spec:
+  replicas: %[3]d
+  selector: {matchLabels: {app: hello}}
+  template:
+    metadata: {labels: {app: hello}}
+    spec:
+      terminationGracePeriodSeconds: 5
+      containers:
+      - name: app
+        image: haldane.test/app:1
+        imagePullPolicy: Never
+        env: [{name: VERSION, value: "%[1]s"}%[2]s]
+        ports: [{containerPort: 8080}]
+        readinessProbe: {httpGet: {path: /ready, port: 8080}, periodSeconds: 1}
+`
+
+const objects = `
+apiVersion: v1
+kind: Service
+metadata: {name: hello}
+spec:
+  selector: {app: hello}
+  ports: [{name: http, port: 80, targetPort: 8080}]
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: hello}
+spec:
+  parentRefs: [{name: %s}]
+  rules:
+  - backendRefs: [{name: hello, port: 80}]
+`
+
+const release = `
+apiVersion: haldane.dev/v1alpha1
+kind: Release
+metadata: {name: hello}
+spec:
+  workload:
+    deployment: {name: hello}
+  traffic:
+    gatewayAPI: {service: hello, routes: [{name: hello}], settle: 1s}
+  strategy:
+    canary: {steps: [%s]}
+    bake: 2s
+  analysis:
+    scrape: {addresses: ["%s"], layout: traefik}
+    metrics: [{name: errors, kind: errors}]
+`
+
+// newWorld starts the app's first version behind Traefik, with a Release of
+// these steps.
+func newWorld(t *testing.T, replicas int, steps string) *world {
+	if os.Getenv("HALDANE_E2E") == "" {
+		t.Skip("a full cluster is started with HALDANE_E2E=1")
+	}
+	w := &world{T: t, Cluster: cluster.Full(t)}
+	w.ns = w.Namespace(t)
+	w.LoadGo(t, "haldane.test/app:1", "./test/kubernetes/app")
+	w.ApplyFiles(t, "", "../../deploy/crds")
+	w.traefik = w.Traefik(t, w.ns)
+	policy, err := admission.Policy(controllerUser)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Apply(t, "", string(policy))
+	w.Apply(t, w.ns, fmt.Sprintf(objects, w.traefik.Gateway))
+	w.deploy("v1", replicas)
+	w.until("v1 answers", func() error {
+		res, err := http.Get(w.traefik.URL)
+		if err != nil {
+			return err
+		}
+		defer res.Body.Close()
+		body, err := io.ReadAll(res.Body)
+		if err == nil && string(body) != "v1" {
+			err = fmt.Errorf("%s: %s", res.Status, body)
+		}
+		return err
+	})
+	w.Apply(t, w.ns, fmt.Sprintf(release, steps, strings.TrimSuffix(strings.TrimPrefix(w.traefik.Metrics, "http://"), "/metrics")))
+	return w
+}
+
+// deploy applies a version as its user does; env are further variables.
+func (w *world) deploy(version string, replicas int, env ...string) {
+	more := ""
+	for _, e := range env {
+		name, value, _ := strings.Cut(e, "=")
+		more += fmt.Sprintf(", {name: %s, value: %q}", name, value)
+	}
+	w.Apply(w.T, w.ns, fmt.Sprintf(app, version, more, replicas))
+}
+
+func (w *world) until(what string, ready func() error) {
+	w.Helper()
+	cluster.Eventually(w.T, patience, what, ready)
+}
+
+// controllerUser is who the controller is to the API server.
+const controllerUser = "system:serviceaccount:haldane-system:haldane"
+
+// controller starts the built binary; the returned function kills it.
+func (w *world) controller(args ...string) *controller {
+	w.Helper()
+	c := &controller{log: filepath.Join(w.TempDir(), "controller.log")}
+	out, err := os.Create(c.log)
+	if err != nil {
+		w.Fatal(err)
+	}
+	defer out.Close()
+	c.cmd = exec.Command(binary(w.T), append([]string{"controller", "--kubeconfig", w.kubeconfig(), "-n", w.ns}, args...)...)
+	c.cmd.Stdout, c.cmd.Stderr = out, out
+	c.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
+	if err := c.cmd.Start(); err != nil {
+		w.Fatal(err)
+	}
+	w.Cleanup(func() {
+		c.kill()
+		if w.Failed() {
+			b, _ := os.ReadFile(c.log)
+			w.Logf("the controller said:\n%s", b)
+		}
+	})
+	return c
+}
+
+type controller struct {
+	cmd  *exec.Cmd
+	log  string
+	once sync.Once
+}
+
+// kill ends the controller as a power cut would.
+func (c *controller) kill() {
+	c.once.Do(func() {
+		_ = c.cmd.Process.Kill()
+		_ = c.cmd.Wait()
+	})
+}
+
+var built = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "haldane-e2e-")
+	if err != nil {
+		return "", err
+	}
+	bin := filepath.Join(dir, "haldane")
+	out, err := exec.Command("go", "build", "-o", bin, "github.com/haldane-project/haldane/cmd/haldane").CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("build haldane: %w: %s", err, out)
+	}
+	return bin, nil
+})
+
+func binary(t *testing.T) string {
+	t.Helper()
+	bin, err := built()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bin
+}
+
+// kubeconfig is that of the controller's service account, with the rights of
+// an administrator: its own are the chart's tests' matter.
+func (w *world) kubeconfig() string {
+	w.Helper()
+	ctx := context.Background()
+	_, _ = w.Client.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "haldane-system"}}, metav1.CreateOptions{})
+	_, _ = w.Client.CoreV1().ServiceAccounts("haldane-system").Create(ctx, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "haldane"}}, metav1.CreateOptions{})
+	w.Apply(w.T, "", `
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {name: haldane-e2e}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: cluster-admin}
+subjects: [{kind: ServiceAccount, name: haldane, namespace: haldane-system}]
+`)
+	config := w.As(w.T, "haldane-system", "haldane")
+	return writeKubeconfig(w.T, config)
+}
+
+func (w *world) release() *v1alpha1.Release {
+	u, err := w.Dynamic.Resource(releases).Namespace(w.ns).Get(context.Background(), "hello", metav1.GetOptions{})
+	if err != nil {
+		w.Fatal(err)
+	}
+	b, err := json.Marshal(u)
+	if err != nil {
+		w.Fatal(err)
+	}
+	var r v1alpha1.Release
+	if err := json.Unmarshal(b, &r); err != nil {
+		w.Fatal(err)
+	}
+	return &r
+}
+
+// phase waits until the release's run of a version is in a phase.
+func (w *world) phase(version string, phases ...string) {
+	w.Helper()
+	w.until(version+" is "+strings.Join(phases, " or "), func() error {
+		s := w.release().Status
+		if s.Run != nil && s.Run.To == version && slices.Contains(phases, s.Run.Phase) {
+			return nil
+		}
+		return fmt.Errorf("phase %s, run %+v: %s", s.Phase, s.Run, s.Message)
+	})
+}
+
+func (w *world) object(gvr schema.GroupVersionResource, name string) *unstructured.Unstructured {
+	u, err := w.Dynamic.Resource(gvr).Namespace(w.ns).Get(context.Background(), name, metav1.GetOptions{})
+	if err != nil {
+		w.Fatal(err)
+	}
+	return u
+}
+
+func (w *world) deployment() *appsv1.Deployment {
+	d, err := w.Client.AppsV1().Deployments(w.ns).Get(context.Background(), "hello", metav1.GetOptions{})
+	if err != nil {
+		w.Fatal(err)
+	}
+	return d
+}
+
+// pods are the UIDs of a version's pods and how often their containers restarted.
+func (w *world) pods(version string) (uids []types.UID, restarts int32) {
+	list, err := w.Client.CoreV1().Pods(w.ns).List(context.Background(), metav1.ListOptions{LabelSelector: "app=hello"})
+	if err != nil {
+		w.Fatal(err)
+	}
+	for _, p := range list.Items {
+		if p.DeletionTimestamp != nil || p.Spec.Containers[0].Env[0].Value != version {
+			continue
+		}
+		uids = append(uids, p.UID)
+		for _, c := range p.Status.ContainerStatuses {
+			restarts += c.RestartCount
+		}
+	}
+	slices.Sort(uids)
+	return uids, restarts
+}
+
+// traffic is the load on the gateway and all that came of it.
+type traffic struct {
+	mu    sync.Mutex
+	shots []load.Shot
+	stop  context.CancelFunc
+	done  chan struct{}
+}
+
+func (w *world) load(rate float64) *traffic {
+	w.Helper()
+	tr := &traffic{done: make(chan struct{})}
+	g, err := load.New(load.Options{URL: w.traefik.URL, Rate: rate, VersionHeader: "X-Version", Each: func(s load.Shot) {
+		tr.mu.Lock()
+		defer tr.mu.Unlock()
+		tr.shots = append(tr.shots, s)
+	}})
+	if err != nil {
+		w.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	tr.stop = cancel
+	go func() {
+		defer close(tr.done)
+		g.Run(ctx)
+	}()
+	w.Cleanup(tr.end)
+	return tr
+}
+
+// end stops the load and waits for the last answer.
+func (tr *traffic) end() {
+	tr.stop()
+	<-tr.done
+}
+
+// all returns what came until now.
+func (tr *traffic) all() []load.Shot {
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
+	return slices.Clone(tr.shots)
+}
+
+// lost are the requests that no version answered: what a router or a wrong
+// order of writes did to users.
+func lost(shots []load.Shot) []load.Shot {
+	return slices.DeleteFunc(slices.Clone(shots), func(s load.Shot) bool { return s.Version != "" && s.Err == nil })
+}
+
+// span is the time from the first failed answer of a version to its last answer
+// of all, and how many failed.
+func span(shots []load.Shot, version string) (d time.Duration, failed, all int) {
+	var first, last time.Time
+	for _, s := range shots {
+		if s.Version != version {
+			continue
+		}
+		all++
+		at := s.Due.Add(s.Latency)
+		if s.Failed() {
+			failed++
+			if first.IsZero() || at.Before(first) {
+				first = at
+			}
+		}
+		if at.After(last) {
+			last = at
+		}
+	}
+	if first.IsZero() {
+		return 0, failed, all
+	}
+	return last.Sub(first), failed, all
+}
