@@ -143,6 +143,9 @@ func (w *world) real(t *testing.T, runs int) (out sample) {
 func (w *world) keep(t *testing.T, lines []byte) {
 	m, h, during := w.policy.Metrics[0], judge.History{}, map[int][]judge.BinCount{}
 	err := judge.ReadEvidence(bytes.NewReader(lines), func(_ int, l judge.EvidenceLine) error {
+		if l.Metric != m.Name {
+			return nil
+		}
 		before := l.T < 0
 		at := int(l.T)
 		l.T = max(0, l.T)
@@ -189,7 +192,9 @@ func (w *world) simulate(t *testing.T) (out sample) {
 		runs /= 4
 	}
 	for i := range runs {
-		run, err := judge.New(w.policy, []judge.History{w.history(w.histories[i%len(w.histories)])})
+		histories := make([]judge.History, len(w.policy.Metrics)) // of the division nothing is known before
+		histories[0] = w.history(w.histories[i%len(w.histories)])
+		run, err := judge.New(w.policy, histories)
 		if err != nil {
 			t.Fatal(err)
 		}
