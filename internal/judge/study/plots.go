@@ -72,7 +72,7 @@ func (s Study) plotNulls() string {
 func (s Study) plotLatency() string {
 	const share = 1
 	x := axis{label: "what the canary does (w 5 %); rings: some or all runs found nothing in half an hour", lo: -0.4, hi: 3.4, names: []string{"+10 %", "+50 %", "2 % × 5", "0.5 % hang"}}
-	y := axis{label: "canary requests to the rollback, times the limit", lo: 1, hi: 1000, log: true, ticks: []float64{1, 2.5, 10, 100, 1000}, format: "%g"}
+	y := axis{label: "canary requests to the rollback, times the limit", lo: 1, hi: 1e4, log: true, ticks: []float64{1, 2.5, 10, 100, 1e3, 1e4}, format: "%g"}
 	ours := series{name: "this judge"}
 	for i := range latencyShapes {
 		ours.points = append(ours.points, point{x: float64(i), y: s.Slow[i][share].Ratio()})

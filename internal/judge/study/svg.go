@@ -144,7 +144,7 @@ func (d *drawing) series(s series, px, py func(float64) float64) {
 		}
 		fmt.Fprintf(d, "<path class=\"line\" stroke-dasharray=\"%s\" d=\"%s\"/>\n", dash, path.String())
 	}
-	if s.dashed || len(s.points) > 40 {
+	if s.dashed || len(s.points) > 10 {
 		return
 	}
 	for _, p := range s.points {
