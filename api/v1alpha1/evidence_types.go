@@ -74,10 +74,16 @@ type ScrapeSpec struct {
 	// Default: the versions' own pods.
 	// +optional
 	Pods *PodsSpec `json:"pods,omitempty"`
-	// Port of /metrics.
+	// Addresses of a router that runs outside of the cluster, host:port, in place
+	// of pods.
+	// +kubebuilder:validation:MaxItems=16
+	// +optional
+	Addresses []string `json:"addresses,omitempty"`
+	// Port of /metrics on pods.
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=65535
-	Port int32 `json:"port"`
+	// +optional
+	Port int32 `json:"port,omitempty"`
 	// Path of the metrics. Default: /metrics.
 	// +kubebuilder:validation:Pattern=`^/`
 	// +optional

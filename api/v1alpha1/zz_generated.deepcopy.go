@@ -1047,6 +1047,11 @@ func (in *ScrapeSpec) DeepCopyInto(out *ScrapeSpec) {
 		*out = new(PodsSpec)
 		(*in).DeepCopyInto(*out)
 	}
+	if in.Addresses != nil {
+		in, out := &in.Addresses, &out.Addresses
+		*out = make([]string, len(*in))
+		copy(*out, *in)
+	}
 	if in.Series != nil {
 		in, out := &in.Series, &out.Series
 		*out = new(SeriesSpec)

@@ -53,7 +53,9 @@ func openEvidence(c *cluster.Client, dir, address string, log *slog.Logger) (*ev
 func (e *evidence) Close() error { return e.store.Close() }
 
 // seen tells the scraper which instances answer.
-func (e *evidence) seen(rel release.Release, backends []release.Backend) { e.scraper.Seen(rel, backends) }
+func (e *evidence) seen(rel release.Release, backends []release.Backend) {
+	e.scraper.Seen(rel, backends)
+}
 
 // providers are a release's sources, by preference.
 func (e *evidence) providers(_ context.Context, rel release.Release) ([]metric.Provider, error) {
@@ -82,8 +84,10 @@ func (e *evidence) server(rel release.Release, s release.Prometheus) (*prometheu
 	}
 	o := prometheus.Options{
 		URL: s.Address, Interval: s.Interval, Layout: layout, Cluster: variables,
-		Auth:   prometheus.Auth{BearerFrom: s.Bearer, User: s.User, PasswordFrom: s.Password},
-		Secret: func(name, key string) (string, error) { return e.secrets.get(cluster.Key(rel.Name).Namespace, name, key) },
+		Auth: prometheus.Auth{BearerFrom: s.Bearer, User: s.User, PasswordFrom: s.Password},
+		Secret: func(name, key string) (string, error) {
+			return e.secrets.get(cluster.Key(rel.Name).Namespace, name, key)
+		},
 	}
 	if s.TLS != "" {
 		o.TLS.CAFrom = "secret:" + s.TLS + "/" + corev1.ServiceAccountRootCAKey

@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"fmt"
 	"net/url"
 	"regexp"
 	"time"
@@ -52,7 +53,15 @@ func (c *checker) scrape(path string, s *v1alpha1.ScrapeSpec) *release.Scrape {
 		Port: int(s.Port), Path: s.Path, Series: c.series(path, s.Layout, s.Series),
 		Interval: c.interval(path+".interval", c.duration(path+".interval", s.Interval, defaultScrapeInterval, false)),
 	}
-	if s.Port < 1 || s.Port > 65535 {
+	c.atMost(path+".addresses", len(s.Addresses), 16)
+	for i, a := range s.Addresses {
+		c.hostPort(fmt.Sprintf("%s.addresses[%d]", path, i), a, "host:port", false)
+		o.Addresses = append(o.Addresses, a)
+	}
+	switch {
+	case len(s.Addresses) > 0 && (s.Pods != nil || s.Port != 0):
+		c.add(path+".addresses", "keep one of them", "stands beside pods or port")
+	case len(s.Addresses) == 0 && (s.Port < 1 || s.Port > 65535):
 		c.add(path+".port", "", "is %d; expected 1 to 65535", s.Port)
 	}
 	if o.Path == "" {

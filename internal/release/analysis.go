@@ -33,7 +33,8 @@ type Prometheus struct {
 type Scrape struct {
 	Namespace string            // of the pods; empty: the release's own
 	Labels    map[string]string // of the pods; none: the versions' own pods
-	Port      int
+	Addresses []string          // in place of pods
+	Port      int               // of pods
 	Path      string
 	Series    Series
 	Interval  time.Duration
@@ -63,7 +64,9 @@ const (
 	Proportion MetricKind = "proportion" // any other share of bad outcomes
 	Rate       MetricKind = "rate"       // events for each request
 	Gauge      MetricKind = "gauge"      // level sampled in time: CPU, memory
+	Mean       MetricKind = "mean"       // mean of a positive amount
 	Category   MetricKind = "category"   // distribution over classes
+	Drift      MetricKind = "drift"      // any change of an amount's distribution
 	Votes      MetricKind = "votes"      // user feedback
 	Agreement  MetricKind = "agreement"  // paired shadow answers
 )
@@ -120,7 +123,7 @@ type Limit struct {
 type Source struct {
 	Prometheus string // PromQL with $version, $release, $role, $window
 	Process    string // "cpu" or "memory" of the version's processes
-	LLM        string
+	LLM        Fact   // of a model's answers
 	// Response is what the router sees of every answer: "4xx" or "5xx" (share of
 	// answers with such a status code), "bytes" (their size).
 	Response string

@@ -29,14 +29,14 @@ func (p *Provider) Seen(rel release.Release, backends []release.Backend) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	x := p.open[rel.Name]
-	if x == nil || len(x.rel.Analysis.Scrape.Labels) > 0 {
+	if s := rel.Analysis.Scrape; x == nil || s == nil || len(s.Labels)+len(s.Addresses) > 0 {
 		return
 	}
 	var list []history.Target
 	for _, b := range backends {
 		for _, a := range b.Addresses {
 			if u, err := url.Parse(a); err == nil && x.roles[b.Version] != "" {
-				list = append(list, x.target(u.Hostname(), string(b.Version), x.roles[b.Version]))
+				list = append(list, x.target(x.port(u.Hostname()), string(b.Version), x.roles[b.Version]))
 			}
 		}
 	}
@@ -46,16 +46,21 @@ func (p *Provider) Seen(rel release.Release, backends []release.Backend) {
 // refresh looks for the router's pods.
 func (p *Provider) refresh(ctx context.Context, x *scraping) error {
 	s := x.rel.Analysis.Scrape
-	if len(s.Labels) == 0 {
+	at := s.Addresses
+	if len(s.Labels) > 0 {
+		ips, err := p.options.Pods(ctx, x.rel, s.Namespace, s.Labels)
+		if err != nil {
+			return err
+		}
+		for _, ip := range ips {
+			at = append(at, x.port(ip))
+		}
+	} else if len(at) == 0 {
 		return nil // the versions' own pods are told by Seen
 	}
-	ips, err := p.options.Pods(ctx, x.rel, s.Namespace, s.Labels)
-	if err != nil {
-		return err
-	}
-	list := make([]history.Target, 0, len(ips))
-	for _, ip := range ips {
-		list = append(list, x.target(ip, "", "")) // its series name the versions' Services
+	list := make([]history.Target, 0, len(at))
+	for _, a := range at {
+		list = append(list, x.target(a, "", "")) // its series name the versions' Services
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -63,10 +68,12 @@ func (p *Provider) refresh(ctx context.Context, x *scraping) error {
 	return nil
 }
 
-func (x *scraping) target(ip, version, role string) history.Target {
-	s := x.rel.Analysis.Scrape
-	at := net.JoinHostPort(ip, strconv.Itoa(s.Port))
-	t := history.Target{Version: version, Role: role, Instance: at, URL: fmt.Sprintf("http://%s%s", at, s.Path)}
+func (x *scraping) port(ip string) string {
+	return net.JoinHostPort(ip, strconv.Itoa(x.rel.Analysis.Scrape.Port))
+}
+
+func (x *scraping) target(at, version, role string) history.Target {
+	t := history.Target{Version: version, Role: role, Instance: at, URL: fmt.Sprintf("http://%s%s", at, x.rel.Analysis.Scrape.Path)}
 	if version != "" {
 		t.Release = x.rel.Name
 	}
