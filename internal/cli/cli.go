@@ -29,9 +29,12 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	sh := newShell(stdin, stdout, stderr)
+	sh.lasting = ctx
+	plugin := len(args) > 0 && strings.HasPrefix(filepath.Base(args[0]), "kubectl-")
+	sh.kube = sh.kube || plugin
 	root := newRoot(sh)
 	if len(args) > 0 {
-		if strings.HasPrefix(filepath.Base(args[0]), "kubectl-") {
+		if plugin {
 			root.Annotations = map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl haldane"}
 		}
 		args = args[1:]
@@ -94,6 +97,7 @@ func commands() []entry {
 	return []entry{
 		{"start", newDemo},
 		{"start", newServe},
+		{"start", newController},
 		{"start", newValidate},
 		{"start", newSchema},
 		{"start", newToken},

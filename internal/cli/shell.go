@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/haldane-project/haldane/internal/app"
 	"github.com/haldane-project/haldane/internal/client"
 )
 
@@ -25,12 +26,18 @@ type shell struct {
 	output    string
 	color     string
 
+	kube          bool // work on a cluster instead of a daemon
+	cluster       app.Cluster
+	allNamespaces bool
+	inside        *client.Client  // the daemon inside this process, once it is asked
+	lasting       context.Context // ends with the program
+
 	screen screen // of standard output
 	talk   screen // of standard error
 }
 
 func newShell(in io.Reader, out, err io.Writer) *shell {
-	sh := &shell{in: in, out: out, err: err, color: "auto", output: "table"}
+	sh := &shell{in: in, out: out, err: err, color: "auto", output: "table", lasting: context.Background(), kube: os.Getenv("HALDANE_KUBE") != ""}
 	sh.screen, sh.talk = screenOf(out, sh.color), screenOf(err, sh.color)
 	return sh
 }
@@ -40,6 +47,11 @@ func (sh *shell) globals(root *cobra.Command) {
 	f := root.PersistentFlags()
 	f.StringVar(&sh.server, "server", env("HALDANE_SERVER", client.DefaultAddress), "address of the daemon's API (HALDANE_SERVER)")
 	f.StringVar(&sh.tokenFile, "token-file", os.Getenv("HALDANE_TOKEN_FILE"), "file with the token for the API (or HALDANE_TOKEN)")
+	f.BoolVar(&sh.kube, "kube", sh.kube, "work on the Releases of a Kubernetes cluster (HALDANE_KUBE)")
+	f.StringVar(&sh.cluster.Kubeconfig, "kubeconfig", "", "file that says where clusters are (KUBECONFIG); implies --kube")
+	f.StringVar(&sh.cluster.Context, "context", "", "context of the kubeconfig; implies --kube")
+	f.StringVarP(&sh.cluster.Namespace, "namespace", "n", "", "namespace (default: the context's); implies --kube")
+	f.BoolVarP(&sh.allNamespaces, "all-namespaces", "A", false, "all namespaces: names are then namespace/name; implies --kube")
 	f.StringVar(&sh.color, "color", sh.color, "colours: auto, always or never")
 	must(root.RegisterFlagCompletionFunc("color", fixed("auto", "always", "never")))
 }
@@ -57,6 +69,9 @@ func (sh *shell) begin() error {
 
 // connect returns a client of the daemon. Nothing is sent yet.
 func (sh *shell) connect() (*client.Client, error) {
+	if sh.kube || sh.allNamespaces || sh.cluster != (app.Cluster{}) {
+		return sh.connectCluster()
+	}
 	token, err := sh.token()
 	if err != nil {
 		return nil, err
@@ -65,6 +80,19 @@ func (sh *shell) connect() (*client.Client, error) {
 	if err != nil {
 		return nil, usageError(fmt.Errorf("--server: %w", err))
 	}
+	return c, nil
+}
+
+// connectCluster starts the daemon inside this process once.
+func (sh *shell) connectCluster() (*client.Client, error) {
+	if sh.inside != nil {
+		return sh.inside, nil
+	}
+	c, err := app.Connect(sh.lasting, sh.cluster, sh.allNamespaces)
+	if err != nil {
+		return nil, err
+	}
+	sh.inside = c
 	return c, nil
 }
 

@@ -159,6 +159,8 @@ func (s *Server) problem(ctx context.Context, what string, err error) error {
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		return huma.Error404NotFound(what + ": there is none of that name")
+	case errors.Is(err, store.ErrDenied):
+		return huma.Error403Forbidden(what + ": " + err.Error())
 	case errors.Is(err, store.ErrConflict):
 		return huma.Error409Conflict(what + ": " + err.Error())
 	case ctx.Err() != nil:

@@ -133,6 +133,7 @@ type session struct {
 // authority knows the tokens and sessions.
 type authority struct {
 	tokens []Token
+	local  string // who everyone is without tokens
 	now    func() time.Time
 
 	mu       sync.Mutex
@@ -140,7 +141,7 @@ type authority struct {
 	tries    map[string]*rate.Limiter
 }
 
-func newAuthority(tokens []Token, now func() time.Time) (*authority, error) {
+func newAuthority(tokens []Token, local string, now func() time.Time) (*authority, error) {
 	seen := map[string]bool{}
 	for _, t := range tokens {
 		if seen[t.Name] {
@@ -151,7 +152,7 @@ func newAuthority(tokens []Token, now func() time.Time) (*authority, error) {
 		}
 		seen[t.Name] = true
 	}
-	return &authority{tokens: tokens, now: now, sessions: map[string]session{}, tries: map[string]*rate.Limiter{}}, nil
+	return &authority{tokens: tokens, local: local, now: now, sessions: map[string]session{}, tries: map[string]*rate.Limiter{}}, nil
 }
 
 // open: nobody needs to say who they are.
@@ -161,7 +162,7 @@ func (a *authority) open() bool { return len(a.tokens) == 0 }
 func (a *authority) who(r *http.Request) (p person, ok bool) {
 	from := address(r)
 	if a.open() {
-		return person{Actor: store.Actor{Subject: "local", From: from}, role: Author}, true
+		return person{Actor: store.Actor{Subject: a.local, From: from}, role: Author}, true
 	}
 	if secret, found := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); found {
 		t, ok := a.token(secret)

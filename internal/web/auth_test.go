@@ -188,7 +188,7 @@ func TestWrongTokensAreSlowedDown(t *testing.T) {
 }
 
 func TestSessionsAreBounded(t *testing.T) {
-	a, err := newAuthority(nil, func() time.Time { return now })
+	a, err := newAuthority(nil, "local", func() time.Time { return now })
 	if err != nil {
 		t.Fatal(err)
 	}

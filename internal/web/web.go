@@ -9,6 +9,7 @@
 package web
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -47,6 +48,8 @@ type Options struct {
 	Names []string
 	// Tokens that are accepted; none: everyone on this machine is an author.
 	Tokens []Token
+	// Local is who everyone on this machine is where there are no Tokens. Default: local.
+	Local string
 	// TLS: the server is reached by HTTPS only, so session cookies are marked Secure.
 	TLS     bool
 	Version string // of Haldane
@@ -113,7 +116,7 @@ func New(o Options) (*Server, error) {
 	if !hosts.loopback && len(o.Tokens) == 0 {
 		return nil, fmt.Errorf("listen on %s: the API would be open to the network without authentication; give a token file (`haldane serve --tokens FILE`; `haldane token NAME ROLE` writes a line of it) or listen on 127.0.0.1", o.Listen)
 	}
-	auth, err := newAuthority(o.Tokens, o.Now)
+	auth, err := newAuthority(o.Tokens, cmp.Or(o.Local, "local"), o.Now)
 	if err != nil {
 		return nil, err
 	}

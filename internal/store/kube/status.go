@@ -56,6 +56,33 @@ func (s *Store) Note(ctx context.Context, name string, n Note) error {
 	return wrap(err, "write the condition %s of Release %s", n.Reason, key)
 }
 
+// ClearNote takes a note back if it has one of these reasons.
+func (s *Store) ClearNote(ctx context.Context, name string, reasons ...string) error {
+	obj, err := s.read(ctx, s.key(name))
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	note, noted := s.notes[s.key(name)]
+	s.mu.Unlock()
+	c := meta.FindStatusCondition(obj.Status.Conditions, "Stalled")
+	said := c != nil && slices.Contains(reasons, c.Reason)
+	if noted && slices.Contains(reasons, note.Reason) || !noted && said {
+		return s.Note(ctx, name, Note{})
+	}
+	return nil
+}
+
+// LetGo takes the finalizer off a Release that is being deleted and for which
+// nothing was begun.
+func (s *Store) LetGo(ctx context.Context, name string) error {
+	obj, err := s.read(ctx, s.key(name))
+	if err != nil || obj.DeletionTimestamp == nil {
+		return err
+	}
+	return s.Release(ctx, obj)
+}
+
 // told reports whether the status says this already.
 func told(obj *v1alpha1.Release, n Note) bool {
 	c := meta.FindStatusCondition(obj.Status.Conditions, "Stalled")

@@ -1,0 +1,427 @@
+package app
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/rest"
+	ctrl "sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
+
+	"github.com/haldane-project/haldane/api/v1alpha1"
+	"github.com/haldane-project/haldane/deploy/admission"
+	"github.com/haldane-project/haldane/deploy/crds"
+	"github.com/haldane-project/haldane/deploy/rbac"
+	"github.com/haldane-project/haldane/internal/client"
+	"github.com/haldane-project/haldane/internal/kube"
+	"github.com/haldane-project/haldane/internal/release"
+	"github.com/haldane-project/haldane/internal/rollout"
+	"github.com/haldane-project/haldane/internal/traffic"
+	"github.com/haldane-project/haldane/test/cluster"
+)
+
+func TestMain(m *testing.M) { cluster.Main(m) }
+
+// memoryRouter has in force at once what it is told.
+type memoryRouter struct {
+	mu     sync.Mutex
+	splits map[string]release.Split
+}
+
+func (r *memoryRouter) Apply(_ context.Context, t traffic.Target) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.splits[t.Release.Name] = t.Split
+	return nil
+}
+
+func (r *memoryRouter) Observe(_ context.Context, rel release.Release) (rollout.ObservedSplit, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return rollout.ObservedSplit{Known: true, Split: r.splits[rel.Name]}, nil
+}
+
+func (r *memoryRouter) Remove(_ context.Context, rel release.Release) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.splits, rel.Name)
+	return nil
+}
+
+const shopDeployment = `
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: hello, labels: {app: hello}}
+spec:
+  replicas: 2
+  selector: {matchLabels: {app: hello}}
+  template:
+    metadata: {labels: {app: hello}}
+    spec:
+      terminationGracePeriodSeconds: 0
+      containers:
+      - {name: app, image: "hello:%s", ports: [{containerPort: 8080}]}
+`
+
+const shopRelease = `
+apiVersion: haldane.dev/v1alpha1
+kind: Release
+metadata: {name: %s}
+spec:
+  workload: {deployment: {name: hello}}
+  traffic: {replicas: {}}
+  strategy:
+    canary: {steps: [{weight: 50, require: none}]}
+    bake: 0s
+`
+
+// shop is a namespace with the user's Deployment, the admission policy, and what
+// a controller with its own rights needs.
+type shop struct {
+	*testing.T
+	*cluster.Cluster
+	ns         string
+	live       ctrl.Client
+	kubeconfig string
+	user       string // of the controller
+}
+
+func newShop(t *testing.T) *shop {
+	s := &shop{T: t, Cluster: cluster.ControlPlane(t)}
+	s.Cluster.Apply(t, "", string(crds.Releases), string(crds.Runs))
+	s.ns = s.Namespace(t)
+	s.FakeKubelet(t, s.ns, cluster.Running)
+	var role rbacv1.ClusterRole
+	if err := yaml.Unmarshal(rbac.Role, &role); err != nil {
+		t.Fatal(err)
+	}
+	s.kubeconfig = kubeconfig(t, s.ServiceAccount(t, s.ns, "haldane", role.Rules...), s.ns)
+	s.user = "system:serviceaccount:" + s.ns + ":haldane"
+	policy, err := admission.Policy(s.user)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Cluster.Apply(t, "", strings.NewReplacer("haldane-hold", "hold-"+s.ns, "objectSelector: {}",
+		"namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: "+s.ns+"}}").Replace(string(policy)))
+	scheme, err := kubeScheme()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.live, err = ctrl.New(s.Config, ctrl.Options{Scheme: scheme}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.clean)
+	return s
+}
+
+// clean takes the finalizers off, so that the namespace can go.
+func (s *shop) clean() {
+	var list v1alpha1.ReleaseList
+	if s.live.List(context.Background(), &list, ctrl.InNamespace(s.ns)) != nil {
+		return
+	}
+	for i := range list.Items {
+		list.Items[i].Finalizers = nil
+		_ = s.live.Update(context.Background(), &list.Items[i])
+	}
+}
+
+func kubeconfig(t *testing.T, c *rest.Config, ns string) string {
+	t.Helper()
+	ca := c.CAData
+	if len(ca) == 0 {
+		var err error
+		if ca, err = os.ReadFile(c.CAFile); err != nil {
+			t.Fatal(err)
+		}
+	}
+	text := fmt.Sprintf(`{apiVersion: v1, kind: Config, current-context: x,
+clusters: [{name: x, cluster: {server: %q, certificate-authority-data: %q}}],
+users: [{name: x, user: {token: %q}}],
+contexts: [{name: x, context: {cluster: x, user: x, namespace: %q}}]}`,
+		c.Host, base64.StdEncoding.EncodeToString(ca), c.BearerToken, ns)
+	file := filepath.Join(t.TempDir(), "kubeconfig")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+// controller runs one until the function that it returns is called.
+func (s *shop) controller() (stop func()) {
+	s.Helper()
+	router := &memoryRouter{splits: map[string]release.Split{}}
+	clusterParts = func(*kube.Shell, ControllerOptions) parts {
+		return parts{router: router, metrics: noEvidence{}}
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() {
+		ended <- Controller(ctx, ControllerOptions{Cluster: Cluster{Kubeconfig: s.kubeconfig, Namespace: s.ns}, Metrics: "0", Health: "0",
+			Log: slog.New(slog.NewTextHandler(s.Output(), nil))})
+	}()
+	var once sync.Once
+	stop = func() {
+		once.Do(func() {
+			cancel()
+			if err := <-ended; err != nil {
+				s.Error(err)
+			}
+		})
+	}
+	s.Cleanup(stop)
+	return stop
+}
+
+func (s *shop) release(name string) v1alpha1.Release {
+	var rel v1alpha1.Release
+	if err := s.live.Get(context.Background(), types.NamespacedName{Namespace: s.ns, Name: name}, &rel); err != nil {
+		rel.Status.Message = err.Error()
+	}
+	return rel
+}
+
+func (s *shop) until(what string, ok func() error) {
+	s.Helper()
+	var err error
+	for end := time.Now().Add(90 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		if err = ok(); err == nil {
+			return
+		}
+	}
+	s.Fatalf("%s: not in 90 s: %v", what, err)
+}
+
+// serves reports whether a version serves and the release is at rest.
+func (s *shop) serves(name, version string) func() error {
+	return func() error {
+		rel := s.release(name)
+		st := rel.Status
+		if st.Phase != "Idle" || st.Stable == nil || st.Stable.Name != version || !meta.IsStatusConditionTrue(st.Conditions, "Ready") {
+			return fmt.Errorf("%s: %s", st.Phase, st.Message)
+		}
+		return nil
+	}
+}
+
+// annotate asks something by hand.
+func (s *shop) annotate(name, annotations string) {
+	s.Helper()
+	rel := &v1alpha1.Release{ObjectMeta: metav1.ObjectMeta{Namespace: s.ns, Name: name}}
+	patch := ctrl.RawPatch(types.MergePatchType, []byte(`{"metadata":{"annotations":`+annotations+`}}`))
+	if err := s.live.Patch(context.Background(), rel, patch); err != nil {
+		s.Fatal(err)
+	}
+}
+
+// answered reports whether there are n answers, the last one so, and no question
+// stands any more.
+func (s *shop) answered(name string, n int, done bool) func() error {
+	return func() error {
+		rel := s.release(name)
+		if a := rel.Status.Answers; len(a) != n || a[n-1].Done != done || a[n-1].Message == "" {
+			return fmt.Errorf("the answers: %+v", a)
+		}
+		for k := range rel.Annotations {
+			if strings.Contains(k, "haldane.dev/") {
+				return fmt.Errorf("annotation %s is still there", k)
+			}
+		}
+		return nil
+	}
+}
+
+// stalled reports whether the release says why it can not go on.
+func (s *shop) stalled(name, reason, text string) func() error {
+	return func() error {
+		rel := s.release(name)
+		c := meta.FindStatusCondition(rel.Status.Conditions, "Stalled")
+		if c == nil || c.Status != metav1.ConditionTrue || c.Reason != reason || !strings.Contains(c.Message, text) || c.ObservedGeneration != rel.Generation {
+			return fmt.Errorf("the condition: %+v", c)
+		}
+		return nil
+	}
+}
+
+func TestClusterSaysWhatKeepsAReleaseBack(t *testing.T) {
+	s := newShop(t)
+	s.controller()
+	s.Cluster.Apply(t, s.ns, fmt.Sprintf(shopRelease, "hello"))
+	s.until("the missing Deployment is told", s.stalled("hello", "WorkloadNotFound", "create it, or name another"))
+	s.Cluster.Apply(t, s.ns, fmt.Sprintf(shopDeployment, "v1"))
+	s.until("v1 serves", s.serves("hello", "v1"))
+
+	s.Cluster.Apply(t, s.ns, fmt.Sprintf(shopRelease, "younger"))
+	s.until("the younger is refused", s.stalled("younger", "WorkloadTaken", "Release hello works with Deployment hello already"))
+	younger := s.release("younger")
+	if err := s.live.Delete(context.Background(), &younger); err != nil {
+		t.Fatal(err)
+	}
+	s.until("the younger is gone", func() error {
+		if rel := s.release("younger"); rel.Name != "" {
+			return errors.New("it is still there")
+		}
+		return nil
+	})
+	if err := s.serves("hello", "v1")(); err != nil || s.deployment().Labels["haldane.dev/release"] != "hello" {
+		t.Errorf("the elder was touched: %v", err)
+	}
+
+	bad := s.release("hello")
+	bad.Spec.Version = "canary" // a role can not name a version
+	if err := s.live.Update(context.Background(), &bad); err != nil {
+		t.Fatal(err)
+	}
+	s.until("the refused spec is told", s.stalled("hello", "InvalidSpec", `spec.version: "canary" cannot name a version`))
+	good := s.release("hello")
+	good.Spec.Version = ""
+	if err := s.live.Update(context.Background(), &good); err != nil {
+		t.Fatal(err)
+	}
+	s.until("all is well again", s.serves("hello", "v1"))
+}
+
+func TestClusterIsQuietAtRestAndAnswersTheCommandLine(t *testing.T) {
+	s := newShop(t)
+	s.Cluster.Apply(t, s.ns, fmt.Sprintf(shopDeployment, "v1"), fmt.Sprintf(shopRelease, "hello"))
+	stop := s.controller()
+	s.until("v1 serves", s.serves("hello", "v1"))
+	s.until("nothing is asked any more", func() error {
+		mark := s.Mark(t)
+		time.Sleep(2 * time.Second) // what is measured
+		if r := s.Requests(t, mark, cluster.ByUser(s.user)); len(r) > 0 {
+			return fmt.Errorf("%v", r)
+		}
+		return nil
+	})
+	c, err := Connect(t.Context(), Cluster{Kubeconfig: s.kubeconfig, Namespace: s.ns}, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, err := c.List(t.Context())
+	if err != nil || len(list) != 1 || list[0].Name != "hello" || list[0].Status.Stable.Name != "v1" || list[0].Status.Run.Name != "hello-1" {
+		t.Fatalf("%+v, %v", list, err)
+	}
+	a, err := c.Ask(t.Context(), "hello", client.Ask{Verb: rollout.AskPause, Reason: "lunch", WaitSeconds: 20})
+	if err != nil || !a.Answered || a.Done || a.Message == "" {
+		t.Errorf("pause at rest: %+v, %v", a, err)
+	}
+	trail, err := c.Audit(t.Context(), 10)
+	if err != nil || len(trail) != 1 || trail[0].Actor.Subject != s.user || trail[0].Detail != "lunch" {
+		t.Errorf("the audit: %+v, %v", trail, err)
+	}
+	nobody := kubeconfig(t, s.ServiceAccount(t, s.ns, "nobody"), s.ns)
+	if c, err = Connect(t.Context(), Cluster{Kubeconfig: nobody, Namespace: s.ns}, false); err != nil {
+		t.Fatal(err)
+	}
+	if _, err = c.List(t.Context()); err == nil || !client.IsUnauthorized(err) || !strings.Contains(err.Error(), "releases.haldane.dev is forbidden") {
+		t.Errorf("a user without rights is told: %v", err)
+	}
+
+	// A restart goes on with what is in the objects and writes nothing.
+	stop()
+	before := s.release("hello").ResourceVersion
+	s.controller()
+	s.Cluster.Apply(t, s.ns, fmt.Sprintf(shopRelease, "other")) // the sign that passes are made
+	s.until("the restarted controller works", s.stalled("other", "WorkloadTaken", "Release hello"))
+	if after := s.release("hello").ResourceVersion; after != before {
+		t.Errorf("a restart at rest wrote the Release: %s, then %s", before, after)
+	}
+}
+
+func (s *shop) deployment() *appsv1.Deployment {
+	s.Helper()
+	d, err := s.Client.AppsV1().Deployments(s.ns).Get(context.Background(), "hello", metav1.GetOptions{})
+	if err != nil {
+		s.Fatal(err)
+	}
+	return d
+}
+
+func (s *shop) podUIDs(image string) []string {
+	s.Helper()
+	list, err := s.Client.CoreV1().Pods(s.ns).List(context.Background(), metav1.ListOptions{})
+	if err != nil {
+		s.Fatal(err)
+	}
+	var out []string
+	for _, p := range list.Items {
+		if p.Spec.Containers[0].Image == image {
+			out = append(out, string(p.UID))
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+func TestClusterRunFromApplyToPromotedAndDeleted(t *testing.T) {
+	s := newShop(t)
+	s.Cluster.Apply(t, s.ns, fmt.Sprintf(shopDeployment, "v1"), fmt.Sprintf(shopRelease, "hello"))
+	stop := s.controller()
+	s.until("v1 serves", s.serves("hello", "v1"))
+
+	mark := s.Mark(t)
+	s.Cluster.Apply(t, s.ns, fmt.Sprintf(shopDeployment, "v2"))
+	s.until("v2 has half of the traffic", func() error {
+		if st := s.release("hello").Status; st.Weight != "50%" || !slices.Contains(st.Allowed, "promoteFull") {
+			return fmt.Errorf("%s %s: %s", st.Phase, st.Weight, st.Message)
+		}
+		return nil
+	})
+	canary := s.podUIDs("hello:v2")
+	s.annotate("hello", `{"haldane.dev/promote-full": "hello-1"}`) // meant for another run
+	s.until("the question about another run is answered", s.answered("hello", 1, false))
+	s.annotate("hello", `{"haldane.dev/promote-full": "hello-2"}`)
+	s.until("v2 serves", s.serves("hello", "v2"))
+	if err := s.answered("hello", 2, true)(); err != nil {
+		t.Error(err)
+	}
+	if now := s.podUIDs("hello:v2"); !slices.Contains(now, canary[0]) {
+		t.Errorf("the canary's pod %v was not adopted: %v", canary, now)
+	}
+	if n := len(s.podUIDs("hello:v2")); n != 2 {
+		t.Errorf("%d pods of v2, expected 2", n)
+	}
+	if d := s.deployment(); d.Spec.Paused {
+		t.Error("the Deployment is paused at rest")
+	}
+	t.Logf("API requests of the run: %v", cluster.Tally(s.Requests(t, mark, func(r cluster.Request) bool { return r.User == s.user && r.Write() })))
+	rel := s.release("hello")
+	if rel.Status.Run == nil || rel.Status.Run.Name != "hello-2" || rel.Status.Run.Phase != "Promoted" {
+		t.Errorf("the run: %+v", rel.Status.Run)
+	}
+	var runs v1alpha1.RunList
+	if err := s.live.List(context.Background(), &runs, ctrl.InNamespace(s.ns)); err != nil || len(runs.Items) != 2 {
+		t.Errorf("%d Run objects, expected 2: %v", len(runs.Items), err)
+	}
+
+	if err := s.live.Delete(context.Background(), &rel); err != nil {
+		t.Fatal(err)
+	}
+	s.until("the Release is gone", func() error {
+		err := s.live.Get(context.Background(), ctrl.ObjectKeyFromObject(&rel), &rel)
+		if ctrl.IgnoreNotFound(err) == nil && err != nil {
+			return nil
+		}
+		return errors.New(rel.Status.Message)
+	})
+	if d := s.deployment(); d.Labels["haldane.dev/release"] != "" || d.Spec.Paused {
+		t.Errorf("the Deployment was not given back: labels %v, paused %v", d.Labels, d.Spec.Paused)
+	}
+	stop()
+}
