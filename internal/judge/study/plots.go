@@ -51,7 +51,7 @@ func (s Study) plotNulls() string {
 		for _, n := range parts {
 			b.value = max(b.value, 100*n.Part())
 		}
-		b.label = fmt.Sprintf("%.2g %%", b.value)
+		b.label = fmt.Sprintf("%.3g %%", b.value)
 		return b
 	}
 	rows := []bar{worst("this judge (all situations)", s.Nulls)}

@@ -90,10 +90,12 @@ func (p *pod) sample(r *rand.Rand) float64 {
 	return p.level + p.noise
 }
 
-// gauges plays one pod of the canary, more times as high, beside nine of
-// stable, and calls each with a sample of both until it returns true.
+// gauges plays one pod of the canary beside nine of stable, more times as high
+// as they are meant to be (a level of its own would be the version's to a judge
+// that sees one pod), and calls each with a sample of both until it returns true.
 func gauges(r *rand.Rand, more float64, before, samples int, each func(canary, stable float64, history bool) bool) {
 	canary, stable := newPod(r), make([]pod, 9)
+	canary.level = 1
 	for i := range stable {
 		stable[i] = newPod(r)
 	}

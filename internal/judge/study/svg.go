@@ -51,17 +51,16 @@ type series struct {
 }
 
 const (
-	width, height            = 760.0, 400.0
-	left, right, top, bottom = 64.0, 210.0, 44.0, 52.0
+	width, height            = 820.0, 400.0
+	left, right, top, bottom = 64.0, 260.0, 44.0, 52.0
 )
 
 const style = `<style>
+text{font:12px system-ui,sans-serif}.head{font-size:15px;font-weight:600}.line{fill:none;stroke-width:2}.ring{stroke-width:2}
 .page{fill:#fff}.ink{fill:#1f2328}.soft{fill:#57606a}.grid{stroke:#d0d7de}.edge{stroke:#fff}
-.c0{--c:#0969da}.c1{--c:#bc4c00}.c2{--c:#1a7f37}.c3{--c:#a3399b}.c4{--c:#9a6700}.c5{--c:#6e7781}.c6{--c:#0e8a9a}.c7{--c:#cf222e}.c8{--c:#57606a}
+.c0 .line,.c0 .ring{stroke:#0969da}.c0 .fill{fill:#0969da}.c1 .line,.c1 .ring{stroke:#bc4c00}.c1 .fill{fill:#bc4c00}.c2 .line,.c2 .ring{stroke:#1a7f37}.c2 .fill{fill:#1a7f37}.c3 .line,.c3 .ring{stroke:#a3399b}.c3 .fill{fill:#a3399b}.c4 .line,.c4 .ring{stroke:#9a6700}.c4 .fill{fill:#9a6700}.c5 .line,.c5 .ring{stroke:#6e7781}.c5 .fill{fill:#6e7781}.c6 .line,.c6 .ring{stroke:#0e8a9a}.c6 .fill{fill:#0e8a9a}.c7 .line,.c7 .ring{stroke:#cf222e}.c7 .fill{fill:#cf222e}.c8 .line,.c8 .ring{stroke:#57606a}.c8 .fill{fill:#57606a}
 @media (prefers-color-scheme: dark){.page{fill:#0d1117}.ink{fill:#e6edf3}.soft{fill:#9198a1}.grid{stroke:#30363d}.edge{stroke:#0d1117}
-.c0{--c:#58a6ff}.c1{--c:#f0883e}.c2{--c:#56d364}.c3{--c:#db7bd2}.c4{--c:#d7a726}.c5{--c:#9198a1}.c6{--c:#39c5cf}.c7{--c:#ff7b72}.c8{--c:#c9d1d9}}
-text{font:12px system-ui,sans-serif}.head{font-size:15px;font-weight:600}
-.line{stroke:var(--c);fill:none;stroke-width:2}.fill{fill:var(--c)}.ring{stroke:var(--c);stroke-width:2}
+.c0 .line,.c0 .ring{stroke:#58a6ff}.c0 .fill{fill:#58a6ff}.c1 .line,.c1 .ring{stroke:#f0883e}.c1 .fill{fill:#f0883e}.c2 .line,.c2 .ring{stroke:#56d364}.c2 .fill{fill:#56d364}.c3 .line,.c3 .ring{stroke:#db7bd2}.c3 .fill{fill:#db7bd2}.c4 .line,.c4 .ring{stroke:#d7a726}.c4 .fill{fill:#d7a726}.c5 .line,.c5 .ring{stroke:#9198a1}.c5 .fill{fill:#9198a1}.c6 .line,.c6 .ring{stroke:#39c5cf}.c6 .fill{fill:#39c5cf}.c7 .line,.c7 .ring{stroke:#ff7b72}.c7 .fill{fill:#ff7b72}.c8 .line,.c8 .ring{stroke:#c9d1d9}.c8 .fill{fill:#c9d1d9}}
 </style>`
 
 // drawing writes elements.
