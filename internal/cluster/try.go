@@ -3,6 +3,8 @@ package cluster
 import (
 	"context"
 
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
@@ -14,4 +16,13 @@ func (c *Client) TryPatch(ctx context.Context, obj client.Object, p client.Patch
 // TryCreate asks the server whether it would take a Create; nothing is changed.
 func (c *Client) TryCreate(ctx context.Context, obj client.Object) error {
 	return c.live.Create(ctx, obj, client.DryRunAll)
+}
+
+// Serves reports whether the cluster has a kind.
+func (c *Client) Serves(kind schema.GroupVersionKind) (bool, error) {
+	_, err := c.live.RESTMapper().RESTMapping(kind.GroupKind(), kind.Version)
+	if meta.IsNoMatchError(err) {
+		return false, nil
+	}
+	return err == nil, err
 }

@@ -96,13 +96,15 @@ func (h *held) reconcile() error {
 	var original []any
 	for _, item := range h.list {
 		if i := slices.IndexFunc(want.Items, func(x any) bool { return equal(x, item) }); i >= 0 {
-			h.open = false
+			if m, ok := Clone(item).(map[string]any); ok && h.part.Reset(m) {
+				h.open = false
+			}
 			if from := want.From[i]; from >= 0 {
 				original = append(original, n.Original[from])
 			}
 			continue
 		}
-		if m, ok := clone(item).(map[string]any); ok && h.part.Reset(m) {
+		if m, ok := Clone(item).(map[string]any); ok && h.part.Reset(m) {
 			h.open = false
 			item = m
 		}
@@ -144,19 +146,19 @@ func equal(a, b any) bool {
 	return err1 == nil && err2 == nil && bytes.Equal(x, y)
 }
 
-// clone copies plain JSON data.
-func clone(v any) any {
+// Clone copies plain JSON data.
+func Clone(v any) any {
 	switch v := v.(type) {
 	case map[string]any:
 		m := make(map[string]any, len(v))
 		for k, x := range v {
-			m[k] = clone(x)
+			m[k] = Clone(x)
 		}
 		return m
 	case []any:
 		l := make([]any, len(v))
 		for i, x := range v {
-			l[i] = clone(x)
+			l[i] = Clone(x)
 		}
 		return l
 	}

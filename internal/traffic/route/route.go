@@ -32,7 +32,7 @@ const VersionLabel = "haldane.dev/version"
 // Technology is one way to write a split into objects.
 type Technology interface {
 	// Setup is what a release asks of the technology; an error says why it can not.
-	Setup(rel release.Release) (Setup, error)
+	Setup(ctx context.Context, rel release.Release) (Setup, error)
 	// Check reports why a split can not be had from what the cluster runs. It is
 	// asked before a split that raises some version's share is written.
 	Check(ctx context.Context, s Setup, split release.Split) error

@@ -56,7 +56,7 @@ func (r *Router) Apply(ctx context.Context, t traffic.Target) error {
 	if err := valid(t.Split); err != nil {
 		return err
 	}
-	s, err := r.tech.Setup(t.Release)
+	s, err := r.tech.Setup(ctx, t.Release)
 	if err != nil {
 		return err
 	}
@@ -169,9 +169,6 @@ func (r *Router) part(ctx context.Context, s Setup, t traffic.Target, parts []*h
 	if err != nil {
 		return err
 	}
-	if err := r.place(ctx, s, t.Release, slots); err != nil && rising {
-		return err
-	}
 	var changes []*change
 	for _, h := range parts {
 		if h.obj == nil && h.part.Own == nil {
@@ -184,6 +181,9 @@ func (r *Router) part(ctx context.Context, s Setup, t traffic.Target, parts []*h
 		if c != nil {
 			changes = append(changes, c)
 		}
+	}
+	if err := r.place(ctx, s, t.Release, slots); err != nil && rising {
+		return err
 	}
 	if len(changes) > 0 && rising {
 		if err := r.permit(ctx, s, t, split, slots, changes, x); err != nil {
@@ -291,7 +291,7 @@ func refused(parts []*held) error {
 // Observe implements traffic.Router. A split is in force once every object's
 // status says that it was taken in, and the time to settle has passed.
 func (r *Router) Observe(ctx context.Context, rel release.Release) (rollout.ObservedSplit, error) {
-	s, err := r.tech.Setup(rel)
+	s, err := r.tech.Setup(ctx, rel)
 	if err != nil {
 		return rollout.ObservedSplit{}, err
 	}
@@ -384,7 +384,7 @@ func (r *Router) byPods(ctx context.Context, s Setup, rel release.Release) (rele
 // keeps all of the traffic, apart from them; then the objects become what the
 // user wrote, and what Haldane owns is deleted.
 func (r *Router) Remove(ctx context.Context, rel release.Release) error {
-	s, err := r.tech.Setup(rel)
+	s, err := r.tech.Setup(ctx, rel)
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ package traffictest
 import (
 	"context"
 	"reflect"
+	"slices"
 	"testing"
 	"time"
 
@@ -27,6 +28,11 @@ type Harness struct {
 	// Send sends n requests to the release and returns which versions answered;
 	// requests that failed count under the empty version.
 	Send func(t *testing.T, n int) map[release.VersionID]int
+	// Most is how many versions the router parts at a time; zero: any number.
+	Most int
+	// Stop ends a version's instances, for routers that take their hands off the
+	// user's objects only when no second version is left; nil: not needed.
+	Stop func(t *testing.T, v release.VersionID)
 	// Settle is the longest time from Apply to being in force; zero: at once.
 	Settle time.Duration
 }
@@ -78,7 +84,7 @@ func (h Harness) apply(t *testing.T, tg traffic.Target) {
 		t.Fatal(err)
 	}
 	h.until(t, "the split is in force", func(o rollout.ObservedSplit) bool {
-		return o.Known && reflect.DeepEqual(o.Split, tg.Split)
+		return o.Known && !o.Pending && reflect.DeepEqual(o.Split, tg.Split)
 	})
 }
 
@@ -169,6 +175,19 @@ func three(t *testing.T, h Harness) {
 	s := release.Split{Salt: "r-1", Rest: B, Shares: []release.Share{
 		{Version: A, Weight: 3000}, {Version: B, Weight: 4000}, {Version: C, Weight: 3000},
 	}}
+	if h.Most == 2 {
+		two := h.target(t, Split(0), A, B)
+		h.apply(t, two)
+		all := two
+		all.Split, all.Backends = s, append(slices.Clone(two.Backends), h.Backend(t, C))
+		if err := h.Router.Apply(context.Background(), all); err == nil {
+			t.Error("a split of three versions was accepted by a router of two")
+		}
+		if o := h.observe(t); !reflect.DeepEqual(o.Split, two.Split) {
+			t.Errorf("observed %+v: want the old split", o.Split)
+		}
+		return
+	}
 	h.apply(t, h.target(t, s, A, B, C))
 	const n = 1000
 	got := h.Send(t, n)
@@ -181,6 +200,9 @@ func three(t *testing.T, h Harness) {
 
 func remove(t *testing.T, h Harness) {
 	h.apply(t, h.target(t, Split(0), A, B))
+	if h.Stop != nil {
+		h.Stop(t, B)
+	}
 	for range 2 {
 		if err := h.Router.Remove(context.Background(), h.Release); err != nil {
 			t.Fatal(err)
