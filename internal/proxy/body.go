@@ -142,3 +142,11 @@ func (b *body) state() (int64, error) {
 	defer b.mu.Unlock()
 	return b.read, b.fault()
 }
+
+// whole returns the body where all of it was read and kept.
+func (b *body) whole() ([]byte, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	all := errors.Is(b.end, io.EOF) || b.end == nil && b.read == b.req.ContentLength
+	return b.kept, all && !b.lost
+}

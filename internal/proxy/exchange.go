@@ -27,6 +27,7 @@ type exchange struct {
 	flight  flight
 	// dialogue reads along what is said; nil: nothing is
 	dialogue Dialogue
+	copied   *copied // nil: the request is not copied
 }
 
 // attempt is one try of an exchange at one version.
@@ -127,8 +128,8 @@ func (x *exchange) serve() {
 		}
 		x.interpret()
 	}
-	if x.table.mirror.copies(x) {
-		x.table.mirror.send(x)
+	if x.copied = x.table.mirror.draw(x); x.copied != nil {
+		defer x.copied.giveUp()
 	}
 	a := x.attempt(x.pick.to, x.pick.route)
 	x.send(&a)
@@ -141,6 +142,7 @@ func (x *exchange) serve() {
 	whole := x.answer(&a)
 	x.finish(&a)
 	x.abandon()
+	x.copied.send(x, &a)
 	if !whole {
 		panic(http.ErrAbortHandler) // the client must see that the answer is not whole
 	}

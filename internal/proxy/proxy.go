@@ -32,6 +32,7 @@ type Observer interface {
 type Options struct {
 	Name     string   // the release; stands in every observation
 	Observer Observer // nil: nobody listens
+	Comparer Comparer // nil: answers to copies are not compared
 	Limits   Limits
 	// Trusted are peers whose X-Forwarded-* headers are believed. Empty: none.
 	Trusted []netip.Prefix
@@ -84,27 +85,29 @@ func fill[T comparable](field *T, value T) {
 type Proxy struct {
 	name     string
 	observer Observer
+	comparer Comparer
 	limits   Limits
 	trusted  []netip.Prefix
 	log      *slog.Logger
 
 	table    atomic.Pointer[Table]
 	unserved atomic.Int64
-	mirrored atomic.Int64 // copies under way
+	copying  copying
 	fronts   fronts
 	tunnels  tunnels
 	flights  flights
 
 	mu    sync.Mutex // guards pools, fronts and the making of tables
 	pools map[release.VersionID]*pool
+	apart map[release.VersionID]*pool // for copies: their connections are not the users'
 	left  []*instance // in no table any more, with requests still inside
 }
 
 // New makes a proxy that answers 503 until Set is called.
 func New(o Options) *Proxy {
 	p := &Proxy{
-		name: o.Name, observer: o.Observer, limits: o.Limits.orDefaults(),
-		trusted: o.Trusted, log: o.Log, pools: map[release.VersionID]*pool{},
+		name: o.Name, observer: o.Observer, comparer: o.Comparer, limits: o.Limits.orDefaults(),
+		trusted: o.Trusted, log: o.Log, pools: map[release.VersionID]*pool{}, apart: map[release.VersionID]*pool{},
 	}
 	if p.log == nil {
 		p.log = slog.Default()
@@ -187,10 +190,12 @@ func (p *Proxy) InFlightAt(hostport string) int64 {
 			n += in.inflight.Load()
 		}
 	}
-	for _, pl := range p.pools {
-		for a, in := range pl.instances {
-			if a.host == hostport {
-				n += 1 + in.inflight.Load()
+	for _, pools := range []map[release.VersionID]*pool{p.pools, p.apart} {
+		for _, pl := range pools {
+			for a, in := range pl.instances {
+				if a.host == hostport {
+					n += 1 + in.inflight.Load()
+				}
 			}
 		}
 	}
@@ -204,6 +209,12 @@ func (p *Proxy) retire(t *Table) {
 		p.left = append(p.left, pl.keepOnly(t.targets[v])...)
 		if pl.retired.Load() && pl.inflight.Load() == 0 {
 			delete(p.pools, v)
+		}
+	}
+	for v, pl := range p.apart {
+		p.left = append(p.left, pl.keepOnly(t.mirror.apart(v))...)
+		if pl.retired.Load() {
+			delete(p.apart, v)
 		}
 	}
 }

@@ -137,17 +137,21 @@ func (t *Table) addNames(names map[release.VersionID]string) {
 
 func (t *Table) connect(p *Proxy, plans map[release.VersionID][]address) {
 	for v, c := range t.targets {
-		pl := p.pools[v]
-		if pl == nil {
-			pl = &pool{version: v, instances: map[address]*instance{}}
-			p.pools[v] = pl
-		}
-		c.pool = pl
-		c.instances = pl.connect(plans[v], dialing{limits: p.limits, response: t.config.Timeouts.Response})
+		c.connect(p.pools, v, plans[v], dialing{limits: p.limits, response: t.config.Timeouts.Response})
 	}
 	if t.mirror != nil {
-		t.mirror.to, t.mirror.slots = t.targets[t.mirror.version], &p.mirrored
+		t.mirror.connect(t, p, plans)
 	}
+}
+
+// connect gives the target its pool, which is made where there is none.
+func (c *target) connect(pools map[release.VersionID]*pool, v release.VersionID, plan []address, d dialing) {
+	pl := pools[v]
+	if pl == nil {
+		pl = &pool{version: v, instances: map[address]*instance{}}
+		pools[v] = pl
+	}
+	c.pool, c.instances = pl, pl.connect(plan, d)
 }
 
 // pick is what was decided about a request before it is sent.

@@ -126,6 +126,7 @@ type Embedded struct {
 	Shield     Shield
 	Timeouts   Timeouts
 	Model      *Model `json:",omitempty"` // nil: model traffic is not read
+	Mirror     Mirroring
 }
 
 // TLS names the files of a certificate and its key, read again when they change.
