@@ -62,3 +62,17 @@ lint: ## format, vet, linters, stale generated files
 .PHONY: generate
 generate: ## regenerate deep copies, CRDs, schema and reference pages from the types
 	./tools/generate.sh
+
+.PHONY: manifests
+manifests: generate ## regenerate deploy/manifests from the chart (builds helm once)
+	./tools/manifests.sh
+
+.PHONY: chart
+chart: ## the chart as dist/haldane-VERSION.tgz
+	$$($(GO) run ./test/cluster/cmd build helm) package deploy/helm/haldane --destination dist
+
+PREFIX ?= /usr/local
+.PHONY: install
+install: build ## haldane, and the same as kubectl haldane, in PREFIX/bin
+	install -D -m 0755 $(BIN) $(DESTDIR)$(PREFIX)/bin/haldane
+	ln -sf haldane $(DESTDIR)$(PREFIX)/bin/kubectl-haldane
