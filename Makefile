@@ -64,7 +64,7 @@ generate: ## regenerate deep copies, CRDs, schema and reference pages from the t
 	./tools/generate.sh
 
 .PHONY: manifests
-manifests: generate ## regenerate deploy/manifests from the chart (builds helm once)
+manifests: ## regenerate deploy/manifests from the chart (builds helm once)
 	./tools/manifests.sh
 
 .PHONY: chart

@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
-# Generates deep copies and CRDs from the types in api/v1alpha1, the reference
-# page from the CRDs, and the chart's copies of CRDs, role and policy. With
-# --check it only says what is stale.
+# Generates deep copies and CRDs from the types in api/v1alpha1, and the
+# reference page from the CRDs. With --check it only says what is stale.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -26,12 +25,6 @@ if [[ "${1:-}" == --check ]]; then
 		diff -u "$kept" "$file" || { echo "$kept is stale: run make generate" >&2; exit 1; }
 	done
 	go test -count=1 -run TestReferenceIsFresh ./internal/manifest
-	go test -count=1 -run TestChartHoldsItsSources ./test/chart
 	exit
 fi
 go test -count=1 -run TestReferenceIsFresh ./internal/manifest -update
-
-files=deploy/helm/haldane/files
-mkdir -p $files/crds
-cp $crds/*.yaml $files/crds/
-cp deploy/admission/policy.yaml deploy/rbac/role.yaml $files/

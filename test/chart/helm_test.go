@@ -120,7 +120,7 @@ func TestHelmLife(t *testing.T) {
 	h, ctx := newHelm(t, c), context.Background()
 	ns := c.Namespace(t)
 	c.FakeKubelet(t, ns, cluster.Running)
-	notes := h.run(t, "install", "haldane", olderChart(t), "--namespace", ns, "--wait", "--timeout", "2m")
+	notes := h.run(t, "install", "haldane", olderChart(t, h), "--namespace", ns, "--wait", "--timeout", "2m")
 	if !strings.Contains(notes, "rollout status deployment/haldane") || !strings.Contains(notes, "rbac.secrets={NAME}") {
 		t.Errorf("the notes are\n%s", notes)
 	}
@@ -163,16 +163,17 @@ spec:
 `
 
 // olderChart is the chart with another column in its definition of Release.
-func olderChart(t *testing.T) string {
+func olderChart(t *testing.T, h helm) string {
 	t.Helper()
 	dir := t.TempDir()
-	if err := os.CopyFS(dir, os.DirFS(chartDir)); err != nil {
-		t.Fatal(err)
+	h.run(t, "package", chartDir, "--destination", dir)
+	if out, err := exec.Command("tar", "-xzf", filepath.Join(dir, "haldane-0.1.0.tgz"), "-C", dir).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
 	}
-	path := filepath.Join(dir, "files/crds/haldane.dev_releases.yaml")
+	path := filepath.Join(dir, "haldane/files/crds/releases.yaml")
 	text := bytes.Replace(read(t, path), []byte("name: Verdict"), []byte("name: Judgement"), 1)
 	if err := os.WriteFile(path, text, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return dir
+	return filepath.Join(dir, "haldane")
 }

@@ -1,7 +1,6 @@
 package chart
 
 import (
-	"bytes"
 	"context"
 	"os"
 	"path/filepath"
@@ -13,8 +12,6 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/haldane-project/haldane/deploy/admission"
-	"github.com/haldane-project/haldane/deploy/crds"
-	"github.com/haldane-project/haldane/deploy/rbac"
 	"github.com/haldane-project/haldane/test/cluster"
 )
 
@@ -33,20 +30,6 @@ func read(t *testing.T, path ...string) []byte {
 		t.Fatal(err)
 	}
 	return b
-}
-
-// TestChartHoldsItsSources: what the chart carries along is what the packages hold.
-func TestChartHoldsItsSources(t *testing.T) {
-	for file, want := range map[string][]byte{
-		"crds/haldane.dev_releases.yaml": crds.Releases,
-		"crds/haldane.dev_runs.yaml":     crds.Runs,
-		"role.yaml":                      rbac.Role,
-		"policy.yaml":                    read(t, "../../deploy/admission/policy.yaml"),
-	} {
-		if !bytes.Equal(read(t, chartDir, "files", file), want) {
-			t.Errorf("deploy/helm/haldane/files/%s is stale: run make generate", file)
-		}
-	}
 }
 
 // samePolicy: the policy stands in the text word for word.

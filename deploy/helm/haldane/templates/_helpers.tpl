@@ -49,7 +49,7 @@ seccompProfile: {type: RuntimeDefault}
 {{- end -}}
 
 {{/*
-The rules of files/role.yaml, parted by where they may hold: "work" wherever
+The rules of files/role.yaml (a link to deploy/rbac), parted by where they may hold: "work" wherever
 Releases are, "own" in the controller's namespace, "cluster" for all
 namespaces or not at all.
 */}}
