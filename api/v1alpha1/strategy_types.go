@@ -272,6 +272,15 @@ type AnalysisSpec struct {
 	// prometheus takes over while scraping gives nothing.
 	// +optional
 	Scrape *ScrapeSpec `json:"scrape,omitempty"`
+	// Preset is a list of metrics for an AI release, read from models' answers
+	// (traffic.embedded.model): llm (errors; time-to-first-token,
+	// time-per-output-token, output-tokens; refusal, invalid, empty, repeated and
+	// truncated answers; finish-reason and language; input-tokens) or classifier
+	// (errors, latency, not-a-number, class, score). Metrics of the same name
+	// below stand in their place, others are added.
+	// +kubebuilder:validation:Enum=llm;classifier
+	// +optional
+	Preset string `json:"preset,omitempty"`
 	// Metrics that are compared. Default: errors and latency.
 	// +kubebuilder:validation:MaxItems=50
 	// +optional
@@ -287,8 +296,10 @@ type MetricSpec struct {
 	// Kind: errors (share of failed requests), latency (time to the end of the
 	// answer), amount (any positive amount), proportion (any other share of bad
 	// outcomes), rate (throughput: answered requests, for each that was sent), gauge
-	// (a level such as CPU or memory).
-	// +kubebuilder:validation:Enum=errors;latency;amount;proportion;rate;gauge
+	// (a level such as CPU or memory), mean (of a positive amount, above stable's
+	// p99.9 cut off), category (shares of classes: any change), drift (distribution
+	// of an amount: any change).
+	// +kubebuilder:validation:Enum=errors;latency;amount;proportion;rate;gauge;mean;category;drift
 	Kind string `json:"kind"`
 	// Source of the values. Default: the proxy, for errors, latency and rate;
 	// every other kind needs one.
@@ -320,7 +331,8 @@ type MetricSpec struct {
 	// +optional
 	Required *bool `json:"required,omitempty"`
 	// OnFail is what evidence against the new version does: rollback, pause or
-	// watch (only shown). Default: rollback for errors and latency, pause for others.
+	// watch (only shown). Default: rollback for errors, latency, and amounts, means
+	// and proportions of models' answers (source.llm); pause for others.
 	// +kubebuilder:validation:Enum=rollback;pause;watch
 	// +optional
 	OnFail string `json:"onFail,omitempty"`
@@ -333,7 +345,7 @@ type MetricSpec struct {
 
 // SourceSpec says where values come from: exactly one field.
 //
-// +kubebuilder:validation:ExactlyOneOf=prometheus;process;response
+// +kubebuilder:validation:ExactlyOneOf=prometheus;process;response;llm
 type SourceSpec struct {
 	// Prometheus is a query; $version, $release and $role stand for the version asked about.
 	// +optional
@@ -348,4 +360,28 @@ type SourceSpec struct {
 	// +kubebuilder:validation:Enum="4xx";"5xx";bytes
 	// +optional
 	Response string `json:"response,omitempty"`
+	// LLM is a fact that the proxy reads from models' answers
+	// (traffic.embedded.model). An answer that does not tell it does not count, nor
+	// one of a failed request; where users keep their version, each counts once.
+	//
+	// Of kind amount, mean or drift, and standardised to stable's mix of input
+	// lengths: timeToFirstToken (s, of streams), timePerOutputToken (s, mean after
+	// the first, of streams), gap (s, the longest between two tokens of a stream),
+	// outputTokens, reasoningTokens, outputCharacters, cost (in the currency of
+	// traffic.embedded.model, which needs prices).
+	//
+	// Of kind drift: score (of the predicted class), norm (of embeddings), and what
+	// users and caches do, which can pause a run but never blame a version:
+	// inputTokens, inputCharacters, cachedTokens.
+	//
+	// Of kind proportion: refusal (said so, or begins as refusals do), invalid (not
+	// of the form that the request asked for: JSON, schema, tool's arguments), empty,
+	// repeated (most of it says itself again), truncated (by the limit of tokens),
+	// notANumber (values of a tensor), abandoned (the client left before the end).
+	//
+	// Of kind category: finishReason, class (predicted), language (the script that
+	// most letters belong to), model (that says it answered).
+	// +kubebuilder:validation:Enum=abandoned;cachedTokens;class;cost;empty;finishReason;gap;inputCharacters;inputTokens;invalid;language;model;norm;notANumber;outputCharacters;outputTokens;reasoningTokens;refusal;repeated;score;timePerOutputToken;timeToFirstToken;truncated
+	// +optional
+	LLM string `json:"llm,omitempty"`
 }

@@ -4,12 +4,16 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 )
 
 var errPairs = errors.New("judge: a paired batch needs the same number of pairs on both sides, of which each is won at most once")
 
 // maxClasses bounds the classes of a category.
 const maxClasses = 64
+
+// maxClassName bounds the bytes of a class's name.
+const maxClassName = 256
 
 // classes is the two-sided test that outcomes of a class come from the canary
 // as often as others: the bet learns the canary's own distribution.
@@ -123,13 +127,19 @@ func (c *classes) load(d *decoder) {
 }
 
 // category is the test of classes.
-type category struct{ classes }
+type category struct {
+	classes
+	names []string // of the classes, as far as they have been told
+}
 
 func newCategory(p Policy, h History) *category {
-	return &category{newClasses(p, h.Classes)}
+	return &category{classes: newClasses(p, h.Classes)}
 }
 
 func (c *category) check(b *Batch) error {
+	if len(b.Names) > maxClasses || slices.ContainsFunc(b.Names, func(n string) bool { return len(n) > maxClassName }) {
+		return fmt.Errorf("judge: %d names of classes, expected at most %d of %d bytes", len(b.Names), maxClasses, maxClassName)
+	}
 	return checkClasses(b.Canary.Classes, b.Stable.Classes)
 }
 
@@ -153,6 +163,41 @@ func (c *category) update(b *Batch) {
 		w = shareOf(b.Canary.Classes, b.Stable.Classes)
 	}
 	c.bet(b.At, w, b.Canary.Classes, b.Stable.Classes)
+	if len(b.Names) > len(c.names) {
+		c.names = slices.Clone(b.Names)
+	}
+}
+
+func (c *category) report(m Metric, looseness int, r *MetricReport) {
+	c.classes.report(m, looseness, r)
+	if r.Class != nil && *r.Class < len(c.names) {
+		r.ClassName = c.names[*r.Class]
+	}
+}
+
+func (c *category) save(out []byte) []byte {
+	out = appendCount(c.classes.save(out), int64(len(c.names)))
+	for _, n := range c.names {
+		out = append(appendCount(out, int64(len(n))), n...)
+	}
+	return out
+}
+
+func (c *category) load(d *decoder) {
+	c.classes.load(d)
+	n := d.count()
+	if n > maxClasses {
+		d.fail("there are too many names")
+		return
+	}
+	for range n {
+		size := d.count()
+		if size > maxClassName {
+			d.fail("a name is too long")
+			return
+		}
+		c.names = append(c.names, string(d.take(int(size))))
+	}
 }
 
 // shareOf is the canary's share of a batch; 0 when one side is empty.

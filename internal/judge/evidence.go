@@ -25,6 +25,8 @@ type EvidenceLine struct {
 	// Intervals says that from here on the metric is judged by intervals, since a
 	// placebo found that its units fail together; the line has no counts.
 	Intervals bool `json:"intervals,omitempty"`
+	// Names are those of the classes.
+	Names []string `json:"names,omitempty"`
 }
 
 // EvidenceSide is one version's part: n and bad, or values, or a histogram, or
@@ -87,7 +89,7 @@ func parseEvidence(line []byte) (EvidenceLine, error) {
 
 // Batch turns a line into a batch of a metric.
 func (l EvidenceLine) Batch(m Metric) (Batch, error) {
-	b := Batch{At: l.T, Canary: noSide(m.Kind), Stable: noSide(m.Kind)}
+	b := Batch{At: l.T, Canary: noSide(m.Kind), Stable: noSide(m.Kind), Names: l.Names}
 	if l.Share != nil {
 		if b.Share = *l.Share; !(b.Share > 0 && b.Share <= 1) {
 			return b, fmt.Errorf("the share is %v, expected more than 0 and at most 1, or null where counts decide", b.Share)
@@ -204,7 +206,7 @@ func sortedBins(bins []BinCount) []BinCount {
 
 // LineOf is the line that a batch of a metric is exported as.
 func LineOf(m Metric, b Batch) EvidenceLine {
-	l := EvidenceLine{T: b.At, Metric: m.Name, Canary: sideOf(m, b.Canary), Stable: sideOf(m, b.Stable)}
+	l := EvidenceLine{T: b.At, Metric: m.Name, Canary: sideOf(m, b.Canary), Stable: sideOf(m, b.Stable), Names: b.Names}
 	if b.Share > 0 {
 		share := b.Share
 		l.Share = &share

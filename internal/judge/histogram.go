@@ -25,8 +25,8 @@ type histogram struct {
 	odds, logOdds []float64
 	norm          []float64 // log of the mean odds of a request, for the share
 	share         float64   // of norm
-	at                  int     // bin of the margin's quantile
-	above               float64 // stable's share above it
+	at            int       // bin of the margin's quantile
+	above         float64   // stable's share above it
 }
 
 func newHistogram(m Metric, p Policy, h History) *histogram {

@@ -87,8 +87,13 @@ type Metric struct {
 	// proof takes every bad outcome of the canary, and each of stable's units
 	// once a batch (Side.Units). A share check counts units.
 	PerUnit bool
-	Watch   bool // never fails the run: its findings are reported only
-	Pause   bool // its findings ask for a pause instead of a rollback
+	// Unit of the values of amounts, means and drift: "s", "tokens"; empty: none.
+	Unit string
+	// Split says that the values are what users send, not what a version does: a
+	// finding accuses how requests are divided.
+	Split bool
+	Watch bool // never fails the run: its findings are reported only
+	Pause bool // its findings ask for a pause instead of a rollback
 }
 
 // Batch is what was seen of one metric, for both versions, in one interval.
@@ -102,6 +107,8 @@ type Batch struct {
 	Share  float64
 	Canary Side
 	Stable Side
+	// Names are those of the classes (category), for people.
+	Names []string
 }
 
 // Side is one version's part of a batch; which fields count depends on the kind.
@@ -196,7 +203,8 @@ type MetricReport struct {
 	Cut *float64 `json:"cut,omitempty"`
 	// Class is the one whose share is Value, for categories: of all the classes
 	// the one whose share differs most. Drift has 16, by stable's quantiles.
-	Class *int `json:"class,omitempty"`
+	Class     *int   `json:"class,omitempty"`
+	ClassName string `json:"className,omitempty"` // where it has one
 }
 
 // SideReport is what one version did. Value is the rate, the quantile of the

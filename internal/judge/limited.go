@@ -136,7 +136,7 @@ func limitWords(m Metric) string {
 	if m.LimitBelow {
 		word = "at most "
 	}
-	return word + amount(m.Limit, displayUnit(m.Kind))
+	return word + amount(m.Limit, m.unit())
 }
 
 func (l *limited) save(out []byte) []byte {

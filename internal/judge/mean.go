@@ -136,7 +136,8 @@ func (g *mean) proof(looseness int) (float64, bool) {
 
 func (g *mean) sides() (int64, int64) { return g.canary.total(), g.stable.total() }
 
-func (g *mean) report(_ Metric, looseness int, r *MetricReport) {
+func (g *mean) report(m Metric, looseness int, r *MetricReport) {
+	r.Unit = m.unit()
 	r.Canary, r.Stable = g.side(&g.canary), g.side(&g.stable)
 	if r.Canary.N == 0 || r.Stable.N == 0 || g.top == 0 {
 		return

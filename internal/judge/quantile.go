@@ -19,9 +19,7 @@ func (g *histogram) sides() (int64, int64) { return g.canary.total(), g.stable.t
 var shown = []float64{0.5, 0.9, 0.99}
 
 func (g *histogram) report(m Metric, looseness int, r *MetricReport) {
-	if m.Kind == Latency {
-		r.Unit = "s"
-	}
+	r.Unit = m.unit()
 	g.guard.warn(r)
 	arms := map[float64][2][]segment{}
 	for _, q := range append([]float64{g.quantile}, shown...) {

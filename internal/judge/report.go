@@ -1,6 +1,7 @@
 package judge
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"strings"
@@ -66,6 +67,9 @@ func (r *Run) metricReport(i, step int) MetricReport {
 	case r.blamed[i] || out.LogE >= out.Threshold:
 		out.Verdict, out.MoreRequests, out.MoreSeconds = Fail, nil, nil
 		out.Reason = worseReason(out)
+		if m.Split {
+			out.Reason = splitReason(out)
+		}
 	case proven:
 		out.Verdict, out.MoreRequests, out.MoreSeconds = Pass, nil, nil
 		out.Reason = fmt.Sprintf("%s: proven to be %s.", m.Name, out.Margin)
@@ -91,7 +95,7 @@ func (r *Run) allProven(ms []MetricReport) bool {
 func worseReason(m MetricReport) string {
 	switch m.Kind {
 	case Category, Drift:
-		return fmt.Sprintf("%s: the canary's distribution differs from stable's; without a difference one sees so much with a chance of %s at most.", m.Name, odds(m.LogE))
+		return fmt.Sprintf("%s: the canary's distribution differs from stable's%s; without a difference one sees so much with a chance of %s at most.", m.Name, classWords(m), odds(m.LogE))
 	case ShareCheck:
 		return fmt.Sprintf("%s; with the right share one sees so much with a chance of %s at most. The routing or the counting is to be looked at, not the version.",
 			divisionWords(m), odds(m.LogE))
@@ -103,9 +107,23 @@ func worseReason(m MetricReport) string {
 	if m.Canary.Value == nil || m.Stable.Value == nil {
 		return fmt.Sprintf("%s: the canary is worse; a good version shows so much with a chance of %s at most.", m.Name, odds(m.LogE))
 	}
-	unit := displayUnit(m.Kind)
+	unit := cmp.Or(displayUnit(m.Kind), m.Unit)
 	return fmt.Sprintf("%s: the canary is worse, %s against %s; a good version shows so much with a chance of %s at most.",
 		m.Name, amount(*m.Canary.Value, unit), amount(*m.Stable.Value, unit), odds(m.LogE))
+}
+
+// splitReason says that what users send differs, which no version can do.
+func splitReason(m MetricReport) string {
+	return fmt.Sprintf("%s: what the canary is asked differs from what stable is asked; without a difference one sees so much with a chance of %s at most. "+
+		"The split, or a cache that is colder, is to be looked at, not the version.", m.Name, odds(m.LogE))
+}
+
+// classWords says which class of a category differs most.
+func classWords(m MetricReport) string {
+	if m.ClassName == "" || m.Canary.Value == nil || m.Stable.Value == nil {
+		return ""
+	}
+	return fmt.Sprintf(", most in %q: %s against %s", m.ClassName, percent(*m.Canary.Value), percent(*m.Stable.Value))
 }
 
 // divisionWords says how requests were divided.

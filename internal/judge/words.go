@@ -1,6 +1,7 @@
 package judge
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"strconv"
@@ -59,7 +60,7 @@ func amount(x float64, unit string) string {
 	case unit == "share":
 		return percent(x)
 	}
-	return short(x)
+	return strings.TrimSpace(short(x) + " " + unit)
 }
 
 // odds writes evidence of x nats as the chance of so much against a version
@@ -74,7 +75,7 @@ func odds(x float64) string {
 // marginWords says what a proof shows.
 func marginWords(m Metric, looseness float64) string {
 	rho := 1 + (m.Ratio-1)*looseness
-	unit := displayUnit(m.Kind)
+	unit := m.unit()
 	switch {
 	case m.Ratio > 0 && m.Harm == Fewer:
 		return fmt.Sprintf("at least %s times", short(1/rho))
@@ -87,6 +88,9 @@ func marginWords(m Metric, looseness float64) string {
 	}
 	return ""
 }
+
+// unit is how values of the metric are written.
+func (m Metric) unit() string { return cmp.Or(displayUnit(m.Kind), m.Unit) }
 
 // displayUnit is how values of a kind are written.
 func displayUnit(k Kind) string {

@@ -22,7 +22,7 @@ func (c *checker) analysis(path string, s *v1alpha1.AnalysisSpec) release.Analys
 		Prometheus:     c.prometheus(path+".prometheus", s.Prometheus),
 		Scrape:         c.scrape(path+".scrape", s.Scrape),
 	}
-	specs := s.Metrics
+	specs := c.withPreset(path+".preset", s.Preset, s.Metrics)
 	if len(specs) == 0 {
 		specs = []v1alpha1.MetricSpec{{Name: "errors", Kind: string(release.Errors)}, {Name: "latency", Kind: string(release.Latency)}}
 	}
@@ -32,7 +32,10 @@ func (c *checker) analysis(path string, s *v1alpha1.AnalysisSpec) release.Analys
 	}
 	seen := map[string]bool{}
 	for i, m := range specs {
-		at := fmt.Sprintf("%s.metrics[%d]", path, i)
+		at := fmt.Sprintf("%s.metrics[%d]", path, i-(len(specs)-len(s.Metrics)))
+		if i < len(specs)-len(s.Metrics) {
+			at = path + ".preset"
+		}
 		if seen[m.Name] && m.Name != "" {
 			c.add(at+".name", "give each metric a name of its own", "a metric named %q stands above already", m.Name)
 		}
@@ -65,7 +68,7 @@ func (c *checker) metric(path string, s v1alpha1.MetricSpec) release.Metric {
 	}
 	switch {
 	case m.Judge != "":
-	case always(kind):
+	case always(kind), blames(m):
 		m.Judge = release.JudgedRollBack
 	default:
 		m.Judge = release.JudgedPause
@@ -80,6 +83,7 @@ func (c *checker) metric(path string, s v1alpha1.MetricSpec) release.Metric {
 			c.add(path+".required", "write harm: more or harm: fewer", "a metric whose harm is either way cannot be proven, so it cannot be required")
 		}
 	}
+	c.finds(path, m, s)
 	if kind == release.Latency || kind == release.Amount {
 		m.Quantile = c.probability(path+".quantile", s.Quantile, defaultQuantile, 0.01, 0.9999)
 	} else if s.Quantile != nil {
@@ -88,7 +92,8 @@ func (c *checker) metric(path string, s v1alpha1.MetricSpec) release.Metric {
 	return m
 }
 
-var metricKinds = []release.MetricKind{release.Errors, release.Latency, release.Amount, release.Proportion, release.Rate, release.Gauge}
+var metricKinds = []release.MetricKind{release.Errors, release.Latency, release.Amount, release.Proportion, release.Rate, release.Gauge,
+	release.Mean, release.Category, release.Drift}
 
 func kindWords() []string {
 	words := make([]string, len(metricKinds))
@@ -101,11 +106,11 @@ func kindWords() []string {
 func (c *checker) source(path string, s *v1alpha1.SourceSpec, kind release.MetricKind) release.Source {
 	if s == nil {
 		if !always(kind) && kind != release.Rate {
-			c.add(path, "", "is missing; a metric of kind %s needs a source: process, response or prometheus", kind)
+			c.add(path, "", "is missing; a metric of kind %s needs a source: llm, process, response or prometheus", kind)
 		}
 		return release.Source{}
 	}
-	c.one(path, choice{"prometheus", s.Prometheus != ""}, choice{"process", s.Process != ""}, choice{"response", s.Response != ""})
+	c.one(path, choice{"prometheus", s.Prometheus != ""}, choice{"process", s.Process != ""}, choice{"response", s.Response != ""}, choice{"llm", s.LLM != ""})
 	if kind == release.Rate {
 		c.add(path, "leave the source out", "a rate is the throughput that the proxy sees; a query gives a level, which is a gauge")
 	}
@@ -122,7 +127,7 @@ func (c *checker) source(path string, s *v1alpha1.SourceSpec, kind release.Metri
 		}
 	}
 	c.response(path+".response", s.Response, kind)
-	return release.Source{Prometheus: s.Prometheus, Process: s.Process, Response: s.Response}
+	return release.Source{Prometheus: s.Prometheus, Process: s.Process, Response: s.Response, LLM: c.fact(path+".llm", s.LLM, kind)}
 }
 
 // response checks that what is measured of an answer is of the metric's kind.
@@ -152,47 +157,6 @@ func (c *checker) harm(path, value string, kind release.MetricKind) release.Harm
 		return ""
 	}
 	return word(c, path, value, defaultHarm(kind), release.HarmMore, release.HarmFewer, release.HarmEither)
-}
-
-// spread shares falseRollback out: what metrics ask for, then of the rest half
-// to errors and half to the others, in equal parts. Watched metrics never fail
-// a run, but what they show is held to the same scale.
-func (c *checker) spread(path string, specs []v1alpha1.MetricSpec, metrics []release.Metric) {
-	left, errors, others := release.Full, 0, 0
-	for i, s := range specs {
-		switch {
-		case s.Share != nil:
-			at := fmt.Sprintf("%s[%d].share", path, i)
-			before := len(c.problems)
-			w := c.weight(at, *s.Share)
-			if w == 0 && len(c.problems) == before {
-				c.add(at, "to only show a metric, write onFail: watch", "a share of 0 could never find anything")
-			}
-			metrics[i].Share = fraction(w)
-			left -= w
-		case metrics[i].Kind == release.Errors:
-			errors++
-		default:
-			others++
-		}
-	}
-	if left < 0 || (left == 0 && errors+others > 0) {
-		c.add(path, "", "the shares sum to %s of falseRollback; together with the metrics that name none at most 100%% may be spent", percentOf(1-fraction(left)))
-		return
-	}
-	rest := fraction(left)
-	if errors > 0 && others > 0 {
-		rest /= 2
-	}
-	for i, s := range specs {
-		switch {
-		case s.Share != nil:
-		case metrics[i].Kind == release.Errors:
-			metrics[i].Share = rest / float64(errors)
-		default:
-			metrics[i].Share = rest / float64(others)
-		}
-	}
 }
 
 var marginPart = regexp.MustCompile(`^(\+?)\s*(\d{1,4}(?:\.\d{1,6})?)\s?%$`)

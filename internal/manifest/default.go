@@ -60,6 +60,9 @@ func defaultMargin(k release.MetricKind) release.Margin {
 	if k == release.Errors || k == release.Proportion {
 		return release.Margin{Ratio: 1.5, Difference: 0.001}
 	}
+	if changes(k) {
+		return release.Margin{}
+	}
 	return release.Margin{Ratio: 1.2}
 }
 

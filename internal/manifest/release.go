@@ -41,6 +41,7 @@ func (c *checker) release(obj *v1alpha1.Release) release.Release {
 		Analysis:   analysis,
 	}
 	c.routers(rel)
+	c.readsModels(rel)
 	return rel
 }
 

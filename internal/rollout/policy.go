@@ -65,10 +65,19 @@ func judgeMetric(m release.Metric, perUser bool) judge.Metric {
 		Ratio: m.Margin.Ratio, Difference: m.Margin.Difference, Quantile: m.Quantile,
 		Limit: math.NaN(), Harm: judge.Harm(m.Harm), Watch: m.Judge == release.JudgedWatch, Pause: m.Judge == release.JudgedPause,
 	}
-	if out.Kind == judge.Latency || out.Kind == judge.Amount {
+	if out.Kind == judge.Latency || out.Kind == judge.Amount || out.Kind == judge.Mean {
 		// What the margin tolerates must not fail the run: small systematic
 		// differences between two processes are real, and no regression.
 		out.Tolerate = out.Ratio
+	}
+	if fact, ok := m.Source.LLM.Of(); ok {
+		out.Unit, out.Split = fact.Unit, fact.Input
+		if out.Kind == judge.Proportion {
+			out.PerUnit = perUser
+			if !perUser {
+				out.Interval = burst
+			}
+		}
 	}
 	if m.Source == (release.Source{}) {
 		switch m.Kind {
@@ -97,6 +106,10 @@ func judgeKind(k release.MetricKind) judge.Kind {
 		return judge.Rate
 	case release.Gauge:
 		return judge.Gauge
+	case release.Mean:
+		return judge.Mean
+	case release.Drift:
+		return judge.Drift
 	case release.Category:
 		return judge.Category
 	case release.Agreement:

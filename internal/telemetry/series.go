@@ -10,9 +10,10 @@ import (
 
 // series is what is known of one version of one release.
 type series struct {
-	cells []cell
-	last  atomic.Int64 // unix nanoseconds when a request ended last; 0: never
-	taps  atomic.Pointer[[]*tapSide]
+	cells   []cell
+	last    atomic.Int64 // unix nanoseconds when a request ended last; 0: never
+	taps    atomic.Pointer[[]*tapSide]
+	answers answers
 
 	mu       sync.Mutex
 	previous tally // at the last tick
@@ -79,7 +80,11 @@ func (s *series) add(stripe int, o *release.Observation) {
 	c := s.lock(stripe)
 	c.count(o)
 	c.mu.Unlock()
-	s.seen(o.Begin.Add(o.Total))
+	end := o.Begin.Add(o.Total)
+	if o.Answer != nil && o.Outcome == release.OK && o.Route == release.BySplit {
+		s.answers.push(end.UnixNano(), o.Answer)
+	}
+	s.seen(end)
 }
 
 func (s *series) lock(stripe int) *cell {

@@ -35,6 +35,7 @@ type Tap struct {
 	wake     chan struct{}
 	placebo  placebo
 	users    *users    // nil: requests are not assigned by user
+	measures *measures // nil: nothing is taken of models' answers
 	divided  divisions // only Drain uses it
 	cells    []tapCell
 	closed   sync.Once
@@ -67,7 +68,9 @@ type ended struct {
 	stage  release.Stage
 	class  uint8 // of the status code; 0: no answer
 	bin    uint16
-	bytes  uint16 // bin of the answer's size
+	bytes  uint16          // bin of the answer's size
+	fault  bool            // the client's: measures alone may count it
+	answer *release.Answer // where there are measures
 }
 
 // Whose a request is.
@@ -81,20 +84,6 @@ const (
 // mostWaiting bounds what one cell holds back: beyond it requests count at
 // once. It is some seconds of the most that one machine can serve.
 const mostWaiting = 1 << 17
-
-// portion is what one cell saw at one share.
-type portion struct {
-	share release.Weight
-	sides [sides]side
-}
-
-type side struct {
-	n, bad int64
-	class  [classes]int64
-	failed []uint64 // units of the failed requests, where users are told apart
-	bins   [numBins]uint32
-	bytes  [numBins]uint32
-}
 
 // TapOptions of a tap.
 type TapOptions struct {
@@ -114,6 +103,8 @@ type TapOptions struct {
 	// Users says that requests are assigned by user (Observation.Unit), so that a
 	// user is what was drawn.
 	Users bool
+	// Measures are taken of models' answers.
+	Measures []Measure
 }
 
 // Portions is one draining of a tap.
@@ -148,6 +139,8 @@ type Count struct {
 	// Users had a failed request since the last draining, Firsts of them for the
 	// first time (TapOptions.Users).
 	Users, Firsts int64
+	// Measured are the TapOptions.Measures, in their order; nil: no answer came.
+	Measured []Measured
 	// Seconds are the Bins of each second (History only); not to be changed.
 	Seconds [][]judge.BinCount
 }
@@ -167,6 +160,9 @@ func (r *Recorder) Tap(rel string, stable, canary release.VersionID, o TapOption
 	}
 	if o.Users {
 		t.users = newUsers()
+	}
+	if len(o.Measures) > 0 {
+		t.measures = newMeasures(o.Measures, o.Users)
 	}
 	if !o.First.IsZero() {
 		t.first.Store(o.First.UnixNano())
@@ -233,19 +229,23 @@ func (x *tapSide) add(stripe int, o *release.Observation) {
 		who, share = canary, o.Weight
 	}
 	t.route(stripe, who, share, o)
-	if o.Route != release.BySplit || o.Outcome == release.ClientFault {
+	if o.Route != release.BySplit {
+		return
+	}
+	if o.Outcome == release.ClientFault {
+		t.fault(stripe, who, share, o)
 		return
 	}
 	if x.canary {
 		t.first.CompareAndSwap(0, o.Begin.UnixNano())
 	}
-	counts := share > 0 && share < release.Full && t.warm(o.Begin.UnixNano())
+	counts := t.counts(share, o)
 	c := t.lock(stripe)
 	if o.Stage != release.Overdue {
 		c.last[who] = max(c.last[who], o.Begin.Add(o.Total).UnixNano())
 	}
 	if counts {
-		c.wait(t.settled != nil, t.ended(who, share, o))
+		c.wait(t, t.ended(who, share, o))
 	} else if o.Stage != release.Overdue {
 		c.skipped++
 	}
@@ -253,6 +253,21 @@ func (x *tapSide) add(stripe int, o *release.Observation) {
 	if counts && x.canary && o.Outcome == release.Failed {
 		t.signal()
 	}
+}
+
+// counts reports whether a request can be evidence.
+func (t *Tap) counts(share release.Weight, o *release.Observation) bool {
+	return share > 0 && share < release.Full && t.warm(o.Begin.UnixNano())
+}
+
+// fault takes a request that was the client's fault, where a measure asks for it.
+func (t *Tap) fault(stripe, who int, share release.Weight, o *release.Observation) {
+	if t.measures == nil || !t.measures.faults || o.Answer == nil || !t.counts(share, o) {
+		return
+	}
+	c := t.lock(stripe)
+	c.wait(t, t.ended(who, share, o))
+	c.mu.Unlock()
 }
 
 // ended is what is kept of a request until those before it have ended.
@@ -263,6 +278,9 @@ func (t *Tap) ended(who int, share release.Weight, o *release.Observation) ended
 	}
 	if t.users != nil {
 		e.unit = o.Unit
+	}
+	if t.measures != nil {
+		e.answer, e.fault = o.Answer, o.Outcome == release.ClientFault
 	}
 	if who == stable && t.placebo.draws(o, share) {
 		e.who = labelled
@@ -319,46 +337,30 @@ func (c *tapCell) of(share release.Weight) *portion {
 }
 
 // wait holds a request back, or counts it where none are held.
-func (c *tapCell) wait(hold bool, e ended) {
-	if hold && len(c.waiting) < mostWaiting {
+func (c *tapCell) wait(t *Tap, e ended) {
+	if t.settled != nil && len(c.waiting) < mostWaiting {
 		c.waiting = append(c.waiting, e)
 		return
 	}
-	c.of(e.share).sides[e.who].count(e)
+	c.of(e.share).sides[e.who].count(&e, t.measures)
 }
 
 // release counts those that began before a moment; it reports whether a failed
 // request of the canary still waits.
-func (c *tapCell) release(before int64) (failure bool) {
+func (c *tapCell) release(before int64, m *measures) (failure bool) {
 	kept := c.waiting[:0]
-	for _, e := range c.waiting {
+	for i := range c.waiting {
+		e := c.waiting[i]
 		if e.begin < before {
-			c.of(e.share).sides[e.who].count(e)
+			c.of(e.share).sides[e.who].count(&e, m)
 			continue
 		}
 		failure = failure || e.failed && e.who == canary
 		kept = append(kept, e)
 	}
+	clear(c.waiting[len(kept):]) // lets go of the answers
 	c.waiting = kept
 	return failure
-}
-
-// count adds a request. The time of one that takes long is counted when it is
-// overdue, and not again at its end: both versions' times are cut at one age.
-func (s *side) count(e ended) {
-	if e.stage != release.Overdue {
-		s.n++
-		s.class[e.class]++
-		if e.failed {
-			s.bad++
-			s.failed = append(s.failed, e.unit)
-			return
-		}
-		s.bytes[e.bytes]++
-	}
-	if e.stage != release.EndedOverdue {
-		s.bins[e.bin]++
-	}
 }
 
 // again is how soon a failed request that waits asks for another draining.
@@ -377,7 +379,7 @@ func (t *Tap) Drain() Portions {
 	for i := range t.cells {
 		c := &t.cells[i]
 		c.mu.Lock()
-		waits = c.release(before) || waits
+		waits = c.release(before, t.measures) || waits
 		for _, p := range c.portions {
 			sums[p.share] = p.into(sums[p.share])
 		}
@@ -402,55 +404,6 @@ func (t *Tap) Drain() Portions {
 	slices.SortFunc(out.Portions, func(a, b Portion) int { return int(a.Share - b.Share) })
 	out.First, out.Stable, out.Canary = timeOf(t.first.Load()), timeOf(last[0]), timeOf(last[1])
 	return out
-}
-
-// into adds a portion to a sum, which is made on first use.
-func (p *portion) into(sum *portion) *portion {
-	if sum == nil {
-		cp := *p
-		return &cp
-	}
-	for who := range p.sides {
-		from, to := &p.sides[who], &sum.sides[who]
-		to.add(from)
-	}
-	return sum
-}
-
-func (s *side) add(from *side) {
-	s.n += from.n
-	s.bad += from.bad
-	s.failed = append(s.failed, from.failed...)
-	for i, n := range from.class {
-		s.class[i] += n
-	}
-	for i, n := range from.bins {
-		s.bins[i] += n
-	}
-	for i, n := range from.bytes {
-		s.bytes[i] += n
-	}
-}
-
-// portion is what is handed out of a sum.
-func (t *Tap) portion(p *portion) Portion {
-	out := Portion{Share: p.share}
-	for who, to := range map[int]*Count{stable: &out.Rest, canary: &out.Canary, labelled: &out.Placebo} {
-		s := &p.sides[who]
-		*to = s.take()
-		if t.users != nil {
-			to.Users, to.Firsts = t.users.count(s.failed)
-		}
-	}
-	all := &p.sides[stable]
-	all.add(&p.sides[labelled])
-	out.Stable = all.take()
-	out.Stable.Users, out.Stable.Firsts = out.Rest.Users+out.Placebo.Users, out.Rest.Firsts+out.Placebo.Firsts
-	return out
-}
-
-func (s *side) take() Count {
-	return Count{N: s.n, Bad: s.bad, Class: s.class, Bins: sparse(s.bins[:]), Bytes: sparse(s.bytes[:])}
 }
 
 func timeOf(nano int64) time.Time {

@@ -10,11 +10,12 @@ import (
 // from memory, so a later reader, of this daemon or of the next, never meets an
 // earlier one's requests: the cursor carries what must go on, not a position.
 type cursor struct {
-	Boot  string    `json:"boot"`           // of the recorder that was read
-	Seq   uint64    `json:"seq"`            // number of reads
-	At    float64   `json:"at"`             // seconds since the run began, of the last batch
-	First time.Time `json:"first,omitzero"` // when the canary's first request came
-	Gauge time.Time `json:"gauge,omitzero"` // of the newest gauge sample
+	Boot  string    `json:"boot"`            // of the recorder that was read
+	Seq   uint64    `json:"seq"`             // number of reads
+	At    float64   `json:"at"`              // seconds since the run began, of the last batch
+	First time.Time `json:"first,omitzero"`  // when the canary's first request came
+	Gauge time.Time `json:"gauge,omitzero"`  // of the newest gauge sample
+	Facts []known   `json:"facts,omitempty"` // by metric about models' answers
 }
 
 func parseCursor(b []byte) (cursor, error) {

@@ -4,7 +4,7 @@
 // embedded store. It knows no router, no run's plan and no statistics.
 //
 // Read this file first, then reader.go (what becomes evidence), requests.go
-// (what the proxy saw) and sampler.go (queries).
+// (what the proxy saw), facts.go (what models answered) and sampler.go (queries).
 package embedded
 
 import (
@@ -78,7 +78,7 @@ func (p *Provider) check(rel release.Release, m release.Metric) error {
 	case from.Response != "":
 		return checkResponse(m)
 	case from.LLM != "":
-		return fmt.Errorf("source llm: %s is not measured by the embedded proxy; known sources: prometheus, process, response, or none", from.LLM)
+		return checkFact(rel, m)
 	}
 	switch m.Kind {
 	case release.Errors, release.Latency, release.Rate:

@@ -340,7 +340,9 @@ func TestCheckSaysWhatIsKnown(t *testing.T) {
 		{release.Metric{Name: "a", Kind: release.Latency, Source: release.Source{Process: "cpu"}}, "must be gauge"},
 		{release.Metric{Name: "a", Kind: release.Gauge, Source: release.Source{Process: "disk"}}, "cpu, memory"},
 		{release.Metric{Name: "a", Kind: release.Gauge, Source: release.Source{Prometheus: "up"}}, "data directory"},
-		{release.Metric{Name: "a", Kind: release.Amount, Source: release.Source{LLM: "tokens"}}, "known sources"},
+		{release.Metric{Name: "a", Kind: release.Amount, Source: release.Source{LLM: "tokens"}}, "known: [abandoned"},
+		{release.Metric{Name: "a", Kind: release.Rate, Source: release.Source{LLM: release.FactRefusal}}, "of kind [proportion]"},
+		{release.Metric{Name: "a", Kind: release.Proportion, Source: release.Source{LLM: release.FactRefusal}}, "set traffic.embedded.model"},
 	}
 	for _, c := range cases {
 		err := p.Check(context.Background(), w.subject.Release, []release.Metric{c.metric})

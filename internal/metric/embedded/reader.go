@@ -20,6 +20,10 @@ const quiet = 10 * time.Second
 // (judge.md 5.2).
 const past = 60 * time.Second
 
+// pastAnswers is the same of what a model answered: there are fewer answers, and
+// what they say changes more slowly than what their times are.
+const pastAnswers = 15 * time.Minute
+
 // reader is the evidence of one run.
 type reader struct {
 	provider *Provider
@@ -49,7 +53,7 @@ func newReader(p *Provider, s metric.Subject, c cursor) (*reader, error) {
 		}
 		r.queries[i] = q
 	}
-	r.requests = newRequests(p, s, c.First, r.opened)
+	r.requests = newRequests(p, s, c, r.opened)
 	for _, q := range r.queries {
 		if q != nil {
 			q.start()
@@ -100,6 +104,7 @@ func (r *reader) Read(ctx context.Context) (metric.Reading, error) {
 	r.note(got)
 	out.Newest = latest(r.seen[0], r.seen[1], newest)
 	out.Missing = r.missing(now, got)
+	r.cursor.Facts = r.requests.facts.known
 	var err error
 	out.Cursor, err = r.cursor.bytes()
 	return out, err
@@ -212,10 +217,12 @@ func (r *reader) History(ctx context.Context) ([]judge.History, error) {
 					out[i].Values = append(out[i].Values, v)
 				}
 			}
-		default:
+		case m.Source.LLM == "":
 			out[i] = historyOf(m, count)
 		}
 	}
+	r.requests.facts.history(r.requests.past, out)
+	r.requests.past = nil // asked for once
 	return out, nil
 }
 

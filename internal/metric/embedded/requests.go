@@ -10,19 +10,23 @@ import (
 )
 
 // requests is the evidence of what the proxy saw of every request: of the run's
-// metrics, of the placebo beside them, and of how requests were divided.
+// metrics (those about models' answers are in facts), of the placebo beside them, and of how requests were divided.
 type requests struct {
 	metrics []release.Metric
 	name    string // of the release
 	tap     *telemetry.Tap
+	facts   *facts
+	past    []*release.Answer // of stable, before the run
 	pace    *pace
 	overdue func(release string, age time.Duration)
 }
 
-func newRequests(p *Provider, s metric.Subject, first, opened time.Time) *requests {
+func newRequests(p *Provider, s metric.Subject, c cursor, opened time.Time) *requests {
 	r := &requests{metrics: s.Metrics, name: s.Release.Name, overdue: p.overdue}
 	r.pace = newPace(s.Metrics, p.recorder.History(r.name, s.Stable.ID, s.Started.Add(-past), opened))
-	o := telemetry.TapOptions{WarmUp: s.Release.Analysis.WarmUp, First: first, Users: s.Release.Analysis.PerUser}
+	r.past = p.recorder.Answers(r.name, s.Stable.ID, s.Started.Add(-pastAnswers), s.Started)
+	r.facts = newFacts(s.Metrics, c.Facts, r.past)
+	o := telemetry.TapOptions{WarmUp: s.Release.Analysis.WarmUp, First: c.First, Users: s.Release.Analysis.PerUser, Measures: r.facts.measures}
 	if f := p.settled; f != nil { // only a draining calls it
 		o.Settled = func() time.Time { return f(r.name, r.pace.wait()) }
 	}
@@ -47,7 +51,7 @@ func (r *requests) told() time.Duration {
 
 // isRequest reports whether the proxy's own requests are a metric's source.
 func isRequest(m release.Metric) bool {
-	return m.Source == release.Source{} || m.Source.Response != ""
+	return m.Source == release.Source{} || m.Source.Response != "" || m.Source.LLM != ""
 }
 
 // any reports whether some metric is about requests.
@@ -81,12 +85,15 @@ func (r *requests) read(at float64, out *metric.Reading) telemetry.Portions {
 // samples makes one batch of each metric that is about requests.
 func (r *requests) samples(at float64, share release.Weight, canary, stable telemetry.Count) []metric.Sample {
 	var out []metric.Sample
+	of := judge.Batch{At: at, Share: fraction(share)}
 	for i, m := range r.metrics {
-		if isRequest(m) {
-			out = append(out, metric.Sample{Metric: i, Batch: judge.Batch{
-				At: at, Share: fraction(share), Canary: sideOf(m, canary), Stable: sideOf(m, stable),
-			}})
+		if isRequest(m) && m.Source.LLM == "" {
+			of.Canary, of.Stable = sideOf(m, canary), sideOf(m, stable)
+			out = append(out, metric.Sample{Metric: i, Batch: of})
 		}
+	}
+	for i, at := range r.facts.index {
+		out = append(out, metric.Sample{Metric: at, Batch: r.facts.batch(i, of, canary, stable)})
 	}
 	return out
 }

@@ -1,0 +1,123 @@
+package manifest
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/haldane-project/haldane/api/v1alpha1"
+	"github.com/haldane-project/haldane/internal/release"
+)
+
+// presets are lists of metrics by the sort of model.
+var presets = map[string][]v1alpha1.MetricSpec{
+	"llm": {
+		{Name: "errors", Kind: string(release.Errors)},
+		ofFact("time-to-first-token", release.FactFirstToken), ofFact("time-per-output-token", release.FactPerToken),
+		ofFact("output-tokens", release.FactOutputTokens),
+		ofFact("refusal", release.FactRefusal), ofFact("invalid", release.FactInvalid), ofFact("empty", release.FactEmpty),
+		ofFact("repeated", release.FactRepeated), ofFact("truncated", release.FactTruncated),
+		ofFact("finish-reason", release.FactFinishReason), ofFact("language", release.FactLanguage), ofFact("input-tokens", release.FactInputTokens),
+	},
+	"classifier": {
+		{Name: "errors", Kind: string(release.Errors)}, {Name: "latency", Kind: string(release.Latency)},
+		ofFact("not-a-number", release.FactNotANumber), ofFact("class", release.FactClass), ofFact("score", release.FactScore),
+	},
+}
+
+func ofFact(name string, f release.Fact) v1alpha1.MetricSpec {
+	return v1alpha1.MetricSpec{Name: name, Kind: string(f.Kinds()[0]), Source: &v1alpha1.SourceSpec{LLM: string(f)}}
+}
+
+// withPreset puts a preset's metrics before those of the manifest, apart from
+// the ones that it names itself.
+func (c *checker) withPreset(path, preset string, own []v1alpha1.MetricSpec) []v1alpha1.MetricSpec {
+	if preset == "" {
+		return own
+	}
+	listed, ok := presets[preset]
+	if !ok {
+		c.add(path, didYouMean(preset, []string{"classifier", "llm"}), "unknown preset %s", printable(preset))
+		return own
+	}
+	var out []v1alpha1.MetricSpec
+	for _, m := range listed {
+		if !slices.ContainsFunc(own, func(o v1alpha1.MetricSpec) bool { return o.Name == m.Name }) {
+			out = append(out, m)
+		}
+	}
+	return append(out, own...)
+}
+
+// fact reads the name of a fact of models' answers, and holds it to the kind.
+func (c *checker) fact(path, name string, kind release.MetricKind) release.Fact {
+	if name == "" {
+		return ""
+	}
+	f := release.Fact(name)
+	if !slices.Contains(release.Facts(), f) {
+		var known []string
+		for _, f := range release.Facts() {
+			known = append(known, string(f))
+		}
+		c.add(path, didYouMean(name, known), "unknown fact %s", printable(name))
+		return ""
+	}
+	if kinds := f.Kinds(); !slices.Contains(kinds, kind) {
+		c.add(path, "write kind: "+string(kinds[0]), "%s of an answer is of kind %s; this metric is of kind %s", name, kindList(kinds), kind)
+	}
+	return f
+}
+
+func kindList(kinds []release.MetricKind) string {
+	var words []string
+	for _, k := range kinds {
+		words = append(words, string(k))
+	}
+	return strings.Join(words, " or ")
+}
+
+// blames reports whether a finding about models' answers is one of harm: a
+// change alone is not.
+func blames(m release.Metric) bool {
+	return m.Source.LLM != "" && !changes(m.Kind)
+}
+
+// changes reports whether a kind finds any change, for better or worse.
+func changes(k release.MetricKind) bool { return k == release.Category || k == release.Drift }
+
+// finds checks what a metric that finds changes must not have.
+func (c *checker) finds(path string, m release.Metric, s v1alpha1.MetricSpec) {
+	if f, ok := m.Source.LLM.Of(); ok && f.Input && m.Judge == release.JudgedRollBack {
+		c.add(path+".onFail", "pause or watch", "%s is what users and caches do: a difference accuses the split, and no version is rolled back for it", m.Source.LLM)
+	}
+	if !changes(m.Kind) {
+		return
+	}
+	for _, x := range []struct {
+		field string
+		set   bool
+	}{{"margin", s.Margin != ""}, {"limit", s.Limit != ""}, {"required", m.Required}} {
+		if x.set {
+			c.add(path+"."+x.field, "leave it out", "kind %s finds any change and proves nothing, so it has none", m.Kind)
+		}
+	}
+}
+
+// readsModels checks that a release whose metrics are about models' answers has
+// them read.
+func (c *checker) readsModels(rel release.Release) {
+	for _, m := range rel.Analysis.Metrics {
+		if m.Source.LLM == "" {
+			continue
+		}
+		e := rel.Traffic.Embedded
+		if e == nil || e.Model == nil {
+			c.add("spec.traffic.embedded.model", "add model: {}", "is missing; metric %s is read from models' answers (%s), which the embedded proxy does", m.Name, m.Source.LLM)
+			return
+		}
+		if m.Source.LLM == release.FactCost && len(e.Model.Prices) == 0 {
+			c.add("spec.traffic.embedded.model.prices", "prices: {\"*\": {input: \"0.15\", output: \"0.60\"}}", "are missing; metric %s is the cost of an answer", m.Name)
+			return
+		}
+	}
+}

@@ -1,0 +1,159 @@
+package release
+
+import (
+	"math"
+	"slices"
+)
+
+// Fact is one thing that an Answer tells: a word of Source.LLM.
+type Fact string
+
+// Facts of amounts: times in seconds, lengths in tokens or characters.
+const (
+	FactFirstToken       Fact = "timeToFirstToken"
+	FactPerToken         Fact = "timePerOutputToken"
+	FactGap              Fact = "gap"
+	FactInputTokens      Fact = "inputTokens"
+	FactInputCharacters  Fact = "inputCharacters"
+	FactOutputTokens     Fact = "outputTokens"
+	FactOutputCharacters Fact = "outputCharacters"
+	FactCachedTokens     Fact = "cachedTokens"
+	FactReasoningTokens  Fact = "reasoningTokens"
+	FactCost             Fact = "cost"
+	FactScore            Fact = "score"
+	FactNorm             Fact = "norm"
+)
+
+// Facts that hold of an answer or do not.
+const (
+	FactRefusal    Fact = "refusal"
+	FactInvalid    Fact = "invalid"
+	FactEmpty      Fact = "empty"
+	FactRepeated   Fact = "repeated"
+	FactTruncated  Fact = "truncated"
+	FactNotANumber Fact = "notANumber"
+	FactAbandoned  Fact = "abandoned"
+)
+
+// Facts of a category.
+const (
+	FactFinishReason Fact = "finishReason"
+	FactClass        Fact = "class"
+	FactLanguage     Fact = "language"
+	FactModel        Fact = "model"
+)
+
+// FactForm is what sort of value a fact has.
+type FactForm uint8
+
+// The forms.
+const (
+	AmountFact FactForm = iota + 1 // a number of 0 or more
+	ShareFact                      // yes, which is bad, or no
+	ClassFact                      // one of several words
+)
+
+// FactOf is a fact and how an observation tells it. One function is set, by
+// Form; ok is false where the observation does not tell.
+type FactOf struct {
+	Form FactForm
+	Unit string // "s", "tokens", ...; empty: none
+	// Input says that the value is the user's or the cache's doing, not the
+	// version's: a difference accuses the split.
+	Input bool
+	// Faults says that it is told of requests that were the client's fault, too.
+	Faults bool
+	// ByInput says that the value grows with the length of the input.
+	ByInput bool
+
+	Amount func(*Answer) (value float64, ok bool)
+	Bad    func(*Observation) (bad, ok bool)
+	Class  func(*Answer) (class string, ok bool)
+}
+
+// Facts lists the words, sorted.
+func Facts() []Fact {
+	out := make([]Fact, 0, len(facts))
+	for f := range facts {
+		out = append(out, f)
+	}
+	slices.Sort(out)
+	return out
+}
+
+// Of is what is known of a fact; false: there is none of this name.
+func (f Fact) Of() (FactOf, bool) {
+	of, ok := facts[f]
+	return of, ok
+}
+
+// Kinds are the metric kinds that a fact may be of; the first is the usual one.
+func (f Fact) Kinds() []MetricKind {
+	switch of := facts[f]; {
+	case of.Form == ShareFact:
+		return []MetricKind{Proportion}
+	case of.Form == ClassFact:
+		return []MetricKind{Category}
+	case of.Input, f == FactScore, f == FactNorm:
+		return []MetricKind{Drift}
+	}
+	return []MetricKind{Amount, Mean, Drift}
+}
+
+var facts = map[Fact]FactOf{
+	FactFirstToken:       {Form: AmountFact, Unit: "s", ByInput: true, Amount: func(a *Answer) (float64, bool) { return a.FirstToken.Seconds(), a.FirstToken > 0 }},
+	FactPerToken:         {Form: AmountFact, Unit: "s", ByInput: true, Amount: func(a *Answer) (float64, bool) { return a.PerToken.Seconds(), a.PerToken > 0 }},
+	FactGap:              {Form: AmountFact, Unit: "s", ByInput: true, Amount: func(a *Answer) (float64, bool) { return a.Gap.Seconds(), a.Gap > 0 }},
+	FactInputTokens:      {Form: AmountFact, Unit: "tokens", Input: true, Amount: func(a *Answer) (float64, bool) { return float64(a.InputTokens), a.InputTokens > 0 }},
+	FactInputCharacters:  {Form: AmountFact, Unit: "characters", Input: true, Amount: func(a *Answer) (float64, bool) { return float64(a.InputCharacters), a.InputCharacters > 0 }},
+	FactOutputTokens:     {Form: AmountFact, Unit: "tokens", ByInput: true, Amount: func(a *Answer) (float64, bool) { return float64(a.OutputTokens), a.OutputTokens > 0 || a.Empty }},
+	FactOutputCharacters: {Form: AmountFact, Unit: "characters", ByInput: true, Amount: func(a *Answer) (float64, bool) { return float64(a.Characters), a.says() }},
+	FactCachedTokens:     {Form: AmountFact, Unit: "tokens", Input: true, Amount: func(a *Answer) (float64, bool) { return float64(a.CachedTokens), a.InputTokens > 0 }},
+	FactReasoningTokens:  {Form: AmountFact, Unit: "tokens", ByInput: true, Amount: func(a *Answer) (float64, bool) { return float64(a.ReasoningTokens), a.OutputTokens > 0 }},
+	FactCost:             {Form: AmountFact, ByInput: true, Amount: func(a *Answer) (float64, bool) { return a.Cost, a.Priced }},
+	FactScore:            {Form: AmountFact, Amount: func(a *Answer) (float64, bool) { return positive(a.Score), a.Scored }},
+	FactNorm:             {Form: AmountFact, Amount: func(a *Answer) (float64, bool) { return positive(a.Norm), a.API == EmbeddingAPI && a.Length > 0 }},
+
+	FactRefusal:    share(func(a *Answer) (bool, bool) { return a.Refusal || a.RefusalPhrase, a.says() }),
+	FactInvalid:    share(func(a *Answer) (bool, bool) { return a.Format == FormatInvalid, a.Format != FormatUnchecked }),
+	FactEmpty:      share(func(a *Answer) (bool, bool) { return a.Empty, a.says() }),
+	FactRepeated:   share(func(a *Answer) (bool, bool) { return a.Repeated, a.says() }),
+	FactTruncated:  share(func(a *Answer) (bool, bool) { return a.Truncated, a.says() }),
+	FactNotANumber: share(func(a *Answer) (bool, bool) { return a.NaN > 0, a.Length > 0 }),
+	FactAbandoned:  {Form: ShareFact, Faults: true, Bad: abandoned},
+
+	FactFinishReason: {Form: ClassFact, Class: func(a *Answer) (string, bool) { return a.Finish, a.Finish != "" }},
+	FactClass:        {Form: ClassFact, Class: func(a *Answer) (string, bool) { return a.Class, a.Class != "" }},
+	FactLanguage:     {Form: ClassFact, Class: func(a *Answer) (string, bool) { return a.Script, a.Script != "" }},
+	FactModel:        {Form: ClassFact, Class: func(a *Answer) (string, bool) { return a.Model, a.Model != "" }},
+}
+
+func share(f func(*Answer) (bad, ok bool)) FactOf {
+	return FactOf{Form: ShareFact, Bad: func(o *Observation) (bool, bool) {
+		if o.Outcome != OK {
+			return false, false
+		}
+		return f(o.Answer)
+	}}
+}
+
+// abandoned tells of a client that left while its answer was coming.
+func abandoned(o *Observation) (bad, ok bool) {
+	return o.Outcome == ClientFault && !o.Answer.Complete, o.Outcome != Failed
+}
+
+// says reports whether the answer is one that speaks, and was read.
+func (a *Answer) says() bool {
+	if a.Unread != "" {
+		return false
+	}
+	return a.API == ChatAPI || a.API == CompletionAPI || a.API == ResponseAPI
+}
+
+// positive is a value as the scale of amounts takes it.
+func positive(v float64) float64 {
+	if math.IsNaN(v) {
+		return 0
+	}
+	return max(v, 0)
+}
