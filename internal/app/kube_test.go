@@ -219,12 +219,27 @@ func (s *shop) serves(name, version string) func() error {
 	}
 }
 
+// policyHolds reports whether a changed template would be paused.
+func (s *shop) policyHolds() error {
+	change := []byte(`{"spec":{"template":{"metadata":{"annotations":{"try":"it"}}}}}`)
+	d, err := s.Client.AppsV1().Deployments(s.ns).Patch(context.Background(), "hello", types.MergePatchType, change, metav1.PatchOptions{DryRun: []string{metav1.DryRunAll}})
+	if err == nil && !d.Spec.Paused {
+		err = errors.New("it would not be paused")
+	}
+	return err
+}
+
 // annotate asks something by hand.
 func (s *shop) annotate(name, annotations string) {
 	s.Helper()
+	s.patch(name, `{"metadata":{"annotations":`+annotations+`}}`)
+}
+
+// patch changes a Release as its user does.
+func (s *shop) patch(name, part string) {
+	s.Helper()
 	rel := &v1alpha1.Release{ObjectMeta: metav1.ObjectMeta{Namespace: s.ns, Name: name}}
-	patch := ctrl.RawPatch(types.MergePatchType, []byte(`{"metadata":{"annotations":`+annotations+`}}`))
-	if err := s.live.Patch(context.Background(), rel, patch); err != nil {
+	if err := s.live.Patch(context.Background(), rel, ctrl.RawPatch(types.MergePatchType, []byte(part))); err != nil {
 		s.Fatal(err)
 	}
 }
@@ -282,17 +297,9 @@ func TestClusterSaysWhatKeepsAReleaseBack(t *testing.T) {
 		t.Errorf("the elder was touched: %v", err)
 	}
 
-	bad := s.release("hello")
-	bad.Spec.Version = "canary" // a role can not name a version
-	if err := s.live.Update(context.Background(), &bad); err != nil {
-		t.Fatal(err)
-	}
+	s.patch("hello", `{"spec":{"version":"canary"}}`) // a role can not name a version
 	s.until("the refused spec is told", s.stalled("hello", "InvalidSpec", `spec.version: "canary" cannot name a version`))
-	good := s.release("hello")
-	good.Spec.Version = ""
-	if err := s.live.Update(context.Background(), &good); err != nil {
-		t.Fatal(err)
-	}
+	s.patch("hello", `{"spec":{"version":null}}`)
 	s.until("all is well again", s.serves("hello", "v1"))
 }
 
@@ -375,6 +382,7 @@ func TestClusterRunFromApplyToPromotedAndDeleted(t *testing.T) {
 	stop := s.controller()
 	s.until("v1 serves", s.serves("hello", "v1"))
 
+	s.until("the API server has taken the policy in", s.policyHolds)
 	mark := s.Mark(t)
 	s.Cluster.Apply(t, s.ns, fmt.Sprintf(shopDeployment, "v2"))
 	s.until("v2 has half of the traffic", func() error {
