@@ -373,6 +373,96 @@ type EmbeddedSpec struct {
 	// the paths that the protocols lay down. Default: off.
 	// +optional
 	Model *ModelSpec `json:"model,omitempty"`
+	// Mirror says which requests are copied, where a step or strategy.shadow asks
+	// for copies, and how the answers of both versions are compared.
+	// +optional
+	Mirror *MirrorSpec `json:"mirror,omitempty"`
+}
+
+// MirrorSpec says how requests are copied. A copy is made after the user's
+// request was answered, bears the header X-Haldane-Mirror: 1 and is rewritten as
+// every request of its version is; nobody gets its answer.
+type MirrorSpec struct {
+	// Methods that are copied. Others than GET, HEAD and OPTIONS may change
+	// something, and a copy does so once more: name POST only where it does not,
+	// as with a model. Default: GET, HEAD and OPTIONS.
+	// +kubebuilder:validation:MaxItems=7
+	// +optional
+	Methods []string `json:"methods,omitempty"`
+	// Timeout of one copy; slower answers count as failures of either version. Default: 30s.
+	// +optional
+	Timeout *metav1.Duration `json:"timeout,omitempty"`
+	// Budget is how many copies are under way at once; under load, further ones
+	// are not made. Default: 64.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=1024
+	// +optional
+	Budget *int32 `json:"budget,omitempty"`
+	// MaxBody is the largest request body, in bytes, that is copied. Default: 262144.
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=16777216
+	// +optional
+	MaxBody *int64 `json:"maxBody,omitempty"`
+	// Noise is the share of the copies of which the old version gets one too: how
+	// often its own answers differ is what the new version's are held against.
+	// 0 says that they never do. Default: 20.
+	// +optional
+	Noise *intstr.IntOrString `json:"noise,omitempty"`
+	// Credentials passes Authorization and Cookie on to copies. Default: false.
+	// +optional
+	Credentials *bool `json:"credentials,omitempty"`
+	// Compare says when two answers are the same.
+	// +optional
+	Compare *CompareSpec `json:"compare,omitempty"`
+	// Keep bounds the differing answers that are kept in memory to be looked at
+	// (haldane diff).
+	// +optional
+	Keep *KeepSpec `json:"keep,omitempty"`
+}
+
+// CompareSpec says when two answers to one request are the same.
+type CompareSpec struct {
+	// How: exact (bytes), json (values; the order of members does not count),
+	// argmax (the class or the largest score), text (similarity of the words),
+	// none, or auto: text for a model's words and text/plain, argmax for answers
+	// of the Open Inference Protocol or with a class, json for other JSON, else
+	// exact. Default: auto.
+	// +kubebuilder:validation:Enum=auto;exact;json;argmax;text;none
+	// +optional
+	How string `json:"how,omitempty"`
+	// Ignore are dotted paths in JSON answers that do not count; * stands for any
+	// one part: id, choices.*.index.
+	// +kubebuilder:validation:MaxItems=64
+	// +optional
+	Ignore []string `json:"ignore,omitempty"`
+	// Tolerance is the relative difference of two numbers that does not count. Default: "0%".
+	// +optional
+	Tolerance *intstr.IntOrString `json:"tolerance,omitempty"`
+	// Threshold is the similarity from which on prose counts as the same. Default: "80%".
+	// +optional
+	Threshold *intstr.IntOrString `json:"threshold,omitempty"`
+}
+
+// KeepSpec bounds what is kept of answers that differ. Headers and queries are
+// never kept; members of JSON with names such as password or token, bearer
+// tokens and well-known keys are masked always.
+type KeepSpec struct {
+	// Count is how many pairs of answers are kept; 0 keeps none. Default: 50.
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=1000
+	// +optional
+	Count *int32 `json:"count,omitempty"`
+	// Age after which a pair is let go. Default: 24h.
+	// +optional
+	Age *metav1.Duration `json:"age,omitempty"`
+	// Fields are further members of JSON whose values are masked, by name.
+	// +kubebuilder:validation:MaxItems=64
+	// +optional
+	Fields []string `json:"fields,omitempty"`
+	// Patterns (RE2) whose matches are masked in every text.
+	// +kubebuilder:validation:MaxItems=16
+	// +optional
+	Patterns []string `json:"patterns,omitempty"`
 }
 
 // ModelSpec says how model traffic is read. Requests (POST) are known by the end

@@ -275,13 +275,15 @@ type AnalysisSpec struct {
 	// Preset is a list of metrics for an AI release, read from models' answers
 	// (traffic.embedded.model): llm (errors; time-to-first-token,
 	// time-per-output-token, output-tokens; refusal, invalid, empty, repeated and
-	// truncated answers; finish-reason and language; input-tokens) or classifier
+	// truncated answers; finish-reason and language; input-length) or classifier
 	// (errors, latency, not-a-number, class, score). Metrics of the same name
 	// below stand in their place, others are added.
 	// +kubebuilder:validation:Enum=llm;classifier
 	// +optional
 	Preset string `json:"preset,omitempty"`
-	// Metrics that are compared. Default: errors and latency.
+	// Metrics that are compared. Where the embedded proxy copies requests
+	// (strategy.shadow, or mirror in a step), answers, of kind agreement, is a
+	// third one by default. Default: errors and latency.
 	// +kubebuilder:validation:MaxItems=50
 	// +optional
 	Metrics []MetricSpec `json:"metrics,omitempty"`
@@ -298,17 +300,19 @@ type MetricSpec struct {
 	// outcomes), rate (throughput: answered requests, for each that was sent), gauge
 	// (a level such as CPU or memory), mean (of a positive amount, above stable's
 	// p99.9 cut off), category (shares of classes: any change), drift (distribution
-	// of an amount: any change).
-	// +kubebuilder:validation:Enum=errors;latency;amount;proportion;rate;gauge;mean;category;drift
+	// of an amount: any change), agreement (answers to copies of one request: which
+	// version's is nearer to the answer that the user got).
+	// +kubebuilder:validation:Enum=errors;latency;amount;proportion;rate;gauge;mean;category;drift;agreement
 	Kind string `json:"kind"`
-	// Source of the values. Default: the proxy, for errors, latency and rate;
-	// every other kind needs one.
+	// Source of the values. Default: the proxy, for errors, latency and rate, and
+	// the mirror's answers for agreement; every other kind needs one.
 	// +optional
 	Source *SourceSpec `json:"source,omitempty"`
 	// Margin is how much worse is tolerated: "10%" of stable's figure, or for
 	// errors and proportions an absolute share with a plus sign ("+0.1%"). Both
 	// may be given: "50% or +0.1%", which only what is worse than both exceeds.
-	// Default: "50% or +0.1%" for errors and proportions, "20%" for others.
+	// Default: "50% or +0.1%" for errors and proportions, "+5%" of the compared
+	// requests for agreement, "20%" for others.
 	// +kubebuilder:validation:Pattern=`^\s*\+?\s*\d{1,4}(\.\d{1,6})?\s?%(\s+or\s+\+?\s*\d{1,4}(\.\d{1,6})?\s?%)?\s*$`
 	// +optional
 	Margin string `json:"margin,omitempty"`
@@ -363,6 +367,9 @@ type SourceSpec struct {
 	// LLM is a fact that the proxy reads from models' answers
 	// (traffic.embedded.model). An answer that does not tell it does not count, nor
 	// one of a failed request; where users keep their version, each counts once.
+	//
+	// Tokens are those that the server counts; of streams that do not say, the
+	// chunks, and no input (traffic.embedded.model.usage asks for them).
 	//
 	// Of kind amount, mean or drift, and standardised to stable's mix of input
 	// lengths: timeToFirstToken (s, of streams), timePerOutputToken (s, mean after

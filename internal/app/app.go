@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/haldane-project/haldane/internal/compare"
 	"github.com/haldane-project/haldane/internal/metric/embedded"
 	"github.com/haldane-project/haldane/internal/reconcile"
 	"github.com/haldane-project/haldane/internal/standalone"
@@ -89,7 +90,8 @@ func build(ctx context.Context, o Options, tokens []web.Token) (_ standalone.Par
 	undo = append(undo, db.Close)
 	m := openMetrics(o)
 	undo = append(undo, m.close)
-	rt := router.New(router.Options{Observer: m.recorder, Drain: o.Grace, Log: o.Log})
+	copies := compare.New()
+	rt := router.New(router.Options{Observer: m.recorder, Comparer: copies, Drain: o.Grace, Log: o.Log})
 	procs, err := process.New(process.Options{Dir: filepath.Join(o.Data, "processes"), Logger: o.Log, InFlight: rt.InFlightAt})
 	if err != nil {
 		return standalone.Parts{}, err
@@ -100,6 +102,7 @@ func build(ctx context.Context, o Options, tokens []web.Token) (_ standalone.Par
 	provider := embedded.New(m.recorder, m.querier)
 	provider.SetSettled(rt.Settled)
 	provider.SetOverdue(rt.Overdue)
+	provider.SetCopies(copies)
 	m.recorder.SetUsage(usage(procs, o.Log))
 	m.recorder.SetInFlight(inFlight(rt))
 	passes := reconcile.New(reconcile.Ports{

@@ -21,7 +21,7 @@ var (
 	secretTexts = []*regexp.Regexp{
 		regexp.MustCompile(`(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}`),
 		regexp.MustCompile(`\beyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]*)?`), // JSON web tokens
-		regexp.MustCompile(`\b(sk|pk|ghp|gho|xox[a-z])[-_][A-Za-z0-9_-]{12,}`),        // keys of well-known services
+		regexp.MustCompile(`\b(sk|pk|ghp|gho|xox[a-z])[-_][A-Za-z0-9_-]{12,}`),       // keys of well-known services
 		regexp.MustCompile(`-----BEGIN [A-Z ]*PRIVATE KEY-----[^-]*(-----END [A-Z ]*PRIVATE KEY-----)?`),
 	}
 )

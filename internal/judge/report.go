@@ -100,6 +100,10 @@ func worseReason(m MetricReport) string {
 		return fmt.Sprintf("%s; with the right share one sees so much with a chance of %s at most. The routing or the counting is to be looked at, not the version.",
 			divisionWords(m), odds(m.LogE))
 	}
+	if m.Kind == Agreement && m.Canary.Value != nil && m.Stable.Value != nil {
+		return fmt.Sprintf("%s: of %s requests that both versions were asked, stable's answer was the better one in %s and the canary's in %s; a good version shows so much with a chance of %s at most.",
+			m.Name, grouped(float64(m.Canary.N)), percent(*m.Stable.Value), percent(*m.Canary.Value), odds(m.LogE))
+	}
 	if m.Kind == Proportion && m.Canary.N == 0 {
 		return fmt.Sprintf("%s: none of the requests that were sent to the canary has ended, and %d of stable's have; a good version shows so much with a chance of %s at most.",
 			m.Name, m.Stable.N, odds(m.LogE))

@@ -10,7 +10,9 @@ import (
 	"github.com/haldane-project/haldane/internal/release"
 )
 
-func (c *checker) analysis(path string, s *v1alpha1.AnalysisSpec) release.Analysis {
+// analysis compiles what is compared; where requests are copied, their answers
+// are compared by default.
+func (c *checker) analysis(path string, s *v1alpha1.AnalysisSpec, copied bool) release.Analysis {
 	if s == nil {
 		s = &v1alpha1.AnalysisSpec{}
 	}
@@ -25,6 +27,9 @@ func (c *checker) analysis(path string, s *v1alpha1.AnalysisSpec) release.Analys
 	specs := c.withPreset(path+".preset", s.Preset, s.Metrics)
 	if len(specs) == 0 {
 		specs = []v1alpha1.MetricSpec{{Name: "errors", Kind: string(release.Errors)}, {Name: "latency", Kind: string(release.Latency)}}
+		if copied {
+			specs = append(specs, v1alpha1.MetricSpec{Name: "answers", Kind: string(release.Agreement)})
+		}
 	}
 	if len(specs) > maxMetrics {
 		c.atMost(path+".metrics", len(specs), maxMetrics)
@@ -93,7 +98,7 @@ func (c *checker) metric(path string, s v1alpha1.MetricSpec) release.Metric {
 }
 
 var metricKinds = []release.MetricKind{release.Errors, release.Latency, release.Amount, release.Proportion, release.Rate, release.Gauge,
-	release.Mean, release.Category, release.Drift}
+	release.Mean, release.Category, release.Drift, release.Agreement}
 
 func kindWords() []string {
 	words := make([]string, len(metricKinds))
@@ -105,7 +110,7 @@ func kindWords() []string {
 
 func (c *checker) source(path string, s *v1alpha1.SourceSpec, kind release.MetricKind) release.Source {
 	if s == nil {
-		if !always(kind) && kind != release.Rate {
+		if !always(kind) && kind != release.Rate && kind != release.Agreement {
 			c.add(path, "", "is missing; a metric of kind %s needs a source: llm, process, response or prometheus", kind)
 		}
 		return release.Source{}
@@ -166,9 +171,11 @@ func (c *checker) margin(path, value string, kind release.MetricKind) release.Ma
 	if value == "" {
 		return defaultMargin(kind)
 	}
-	shares := kind == release.Errors || kind == release.Proportion
+	shares := kind == release.Errors || kind == release.Proportion || kind == release.Agreement
 	hint := `write "10%" for a tenth of stable's figure`
-	if shares {
+	if kind == release.Agreement {
+		hint = `write "+5%" for a share of the compared requests`
+	} else if shares {
 		hint = `write "50%" for half of stable's figure, "+0.1%" for an absolute share, or "50% or +0.1%"`
 	}
 	var m release.Margin
@@ -183,6 +190,9 @@ func (c *checker) margin(path, value string, kind release.MetricKind) release.Ma
 		switch absolute := found[1] == "+"; {
 		case absolute && !shares:
 			c.add(path, hint, "a metric of kind %s has no absolute margin", kind)
+			return m
+		case !absolute && kind == release.Agreement:
+			c.add(path, hint, "a metric of kind %s has an absolute margin only", kind)
 			return m
 		case v == 0, absolute && v >= 1, !absolute && v > 10:
 			c.add(path, "more than 0%, at most 1000% (absolute: less than +100%)", "a margin of %s proves nothing", strings.TrimSpace(part))

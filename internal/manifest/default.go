@@ -60,8 +60,11 @@ func defaultMargin(k release.MetricKind) release.Margin {
 	if k == release.Errors || k == release.Proportion {
 		return release.Margin{Ratio: 1.5, Difference: 0.001}
 	}
-	if changes(k) {
+	switch {
+	case changes(k):
 		return release.Margin{}
+	case k == release.Agreement:
+		return release.Margin{Difference: 0.05}
 	}
 	return release.Margin{Ratio: 1.2}
 }

@@ -16,7 +16,7 @@ var presets = map[string][]v1alpha1.MetricSpec{
 		ofFact("output-tokens", release.FactOutputTokens),
 		ofFact("refusal", release.FactRefusal), ofFact("invalid", release.FactInvalid), ofFact("empty", release.FactEmpty),
 		ofFact("repeated", release.FactRepeated), ofFact("truncated", release.FactTruncated),
-		ofFact("finish-reason", release.FactFinishReason), ofFact("language", release.FactLanguage), ofFact("input-tokens", release.FactInputTokens),
+		ofFact("finish-reason", release.FactFinishReason), ofFact("language", release.FactLanguage), ofFact("input-length", release.FactInputCharacters),
 	},
 	"classifier": {
 		{Name: "errors", Kind: string(release.Errors)}, {Name: "latency", Kind: string(release.Latency)},
@@ -89,6 +89,9 @@ func changes(k release.MetricKind) bool { return k == release.Category || k == r
 func (c *checker) finds(path string, m release.Metric, s v1alpha1.MetricSpec) {
 	if f, ok := m.Source.LLM.Of(); ok && f.Input && m.Judge == release.JudgedRollBack {
 		c.add(path+".onFail", "pause or watch", "%s is what users and caches do: a difference accuses the split, and no version is rolled back for it", m.Source.LLM)
+	}
+	if m.Kind == release.Agreement && s.Limit != "" {
+		c.add(path+".limit", "leave it out", "answers are held against stable's own noise, not against a number")
 	}
 	if !changes(m.Kind) {
 		return

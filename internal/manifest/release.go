@@ -3,6 +3,7 @@ package manifest
 import (
 	"fmt"
 	"regexp"
+	"slices"
 
 	"github.com/haldane-project/haldane/api/v1alpha1"
 	"github.com/haldane-project/haldane/internal/release"
@@ -21,7 +22,7 @@ func (c *checker) release(obj *v1alpha1.Release) release.Release {
 	workload, replicas := c.workload("spec.workload", &obj.Spec.Workload)
 	c.versionName("spec.version", obj.Spec.Version)
 	count(c, "spec.keepRuns", obj.Spec.KeepRuns, defaultKeepRuns, 1, 100)
-	analysis := c.analysis("spec.analysis", obj.Spec.Analysis)
+	analysis := c.analysis("spec.analysis", obj.Spec.Analysis, obj.Spec.Traffic.Embedded != nil && copies(obj.Spec.Strategy))
 	traffic := c.traffic("spec.traffic", &obj.Spec.Traffic)
 	analysis.PerUser = traffic.Embedded != nil && traffic.Embedded.Sticky.Enabled()
 	for i, m := range analysis.Metrics {
@@ -43,6 +44,17 @@ func (c *checker) release(obj *v1alpha1.Release) release.Release {
 	c.routers(rel)
 	c.readsModels(rel)
 	return rel
+}
+
+// copies reports whether a strategy copies requests.
+func copies(s *v1alpha1.StrategySpec) bool {
+	switch {
+	case s == nil:
+		return false
+	case s.Shadow != nil:
+		return true
+	}
+	return s.Canary != nil && slices.ContainsFunc(s.Canary.Steps, func(x v1alpha1.StepSpec) bool { return x.Mirror != nil })
 }
 
 var versionText = regexp.MustCompile(`^[A-Za-z0-9]([-A-Za-z0-9_.+]*[A-Za-z0-9])?$`)

@@ -49,6 +49,7 @@ func (c *checker) embedded(path string, s *v1alpha1.EmbeddedSpec) *release.Embed
 		Shield:     c.shield(path+".shield", s.Shield),
 		Timeouts:   c.timeouts(path+".timeouts", s.Timeouts),
 		Model:      c.model(path+".model", s.Model),
+		Mirror:     c.mirroring(path+".mirror", s.Mirror),
 	}
 }
 

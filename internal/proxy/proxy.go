@@ -100,7 +100,7 @@ type Proxy struct {
 	mu    sync.Mutex // guards pools, fronts and the making of tables
 	pools map[release.VersionID]*pool
 	apart map[release.VersionID]*pool // for copies: their connections are not the users'
-	left  []*instance // in no table any more, with requests still inside
+	left  []*instance                 // in no table any more, with requests still inside
 }
 
 // New makes a proxy that answers 503 until Set is called.

@@ -4,7 +4,8 @@
 // embedded store. It knows no router, no run's plan and no statistics.
 //
 // Read this file first, then reader.go (what becomes evidence), requests.go
-// (what the proxy saw), facts.go (what models answered) and sampler.go (queries).
+// (what the proxy saw), facts.go (what models answered), copies.go (answers to
+// copied requests) and sampler.go (queries).
 package embedded
 
 import (
@@ -13,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/haldane-project/haldane/internal/compare"
 	"github.com/haldane-project/haldane/internal/metric"
 	"github.com/haldane-project/haldane/internal/metric/query"
 	"github.com/haldane-project/haldane/internal/release"
@@ -31,6 +33,7 @@ type Provider struct {
 	querier  Querier
 	settled  func(release string, patience time.Duration) time.Time
 	overdue  func(release string, age time.Duration)
+	copies   *compare.Recorder // nil: copies are no evidence
 }
 
 var _ metric.Provider = (*Provider)(nil)
@@ -51,6 +54,9 @@ func (p *Provider) SetSettled(f func(release string, patience time.Duration) tim
 // under way for longer than age. Without it a request that hangs is evidence
 // only when it is given up.
 func (p *Provider) SetOverdue(f func(release string, age time.Duration)) { p.overdue = f }
+
+// SetCopies names who compares the answers to copied requests.
+func (p *Provider) SetCopies(r *compare.Recorder) { p.copies = r }
 
 // Check implements metric.Provider.
 func (p *Provider) Check(_ context.Context, rel release.Release, metrics []release.Metric) error {
@@ -82,6 +88,11 @@ func (p *Provider) check(rel release.Release, m release.Metric) error {
 	}
 	switch m.Kind {
 	case release.Errors, release.Latency, release.Rate:
+		return nil
+	case release.Agreement:
+		if p.copies == nil {
+			return fmt.Errorf("answers to copies are not compared here")
+		}
 		return nil
 	}
 	return fmt.Errorf("kind %s needs a source; the proxy itself measures errors, latency and rate", m.Kind)

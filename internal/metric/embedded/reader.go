@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/haldane-project/haldane/internal/compare"
 	"github.com/haldane-project/haldane/internal/judge"
 	"github.com/haldane-project/haldane/internal/metric"
 	"github.com/haldane-project/haldane/internal/telemetry"
@@ -30,6 +31,7 @@ type reader struct {
 	subject  metric.Subject
 	requests *requests
 	queries  []*sampler // by metric; nil where it has no query
+	copies   *compare.Tap
 
 	mu     sync.Mutex
 	cursor cursor
@@ -54,6 +56,9 @@ func newReader(p *Provider, s metric.Subject, c cursor) (*reader, error) {
 		r.queries[i] = q
 	}
 	r.requests = newRequests(p, s, c, r.opened)
+	if p.copies != nil {
+		r.copies = p.copies.Tap(s.Release.Name, s.Stable.ID, s.Canary.ID, s.Release.Analysis.WarmUp)
+	}
 	for _, q := range r.queries {
 		if q != nil {
 			q.start()
@@ -75,6 +80,9 @@ func (r *reader) Close() error {
 		return nil
 	}
 	r.requests.tap.Close()
+	if r.copies != nil {
+		r.copies.Close()
+	}
 	for _, q := range r.queries {
 		if q != nil {
 			q.stop()
@@ -102,6 +110,7 @@ func (r *reader) Read(ctx context.Context) (metric.Reading, error) {
 	gauges, newest := r.gauges()
 	out.Samples = append(out.Samples, gauges...)
 	r.note(got)
+	r.readCopies(&out)
 	out.Newest = latest(r.seen[0], r.seen[1], newest)
 	out.Missing = r.missing(now, got)
 	r.cursor.Facts = r.requests.facts.known

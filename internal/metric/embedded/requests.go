@@ -51,7 +51,7 @@ func (r *requests) told() time.Duration {
 
 // isRequest reports whether the proxy's own requests are a metric's source.
 func isRequest(m release.Metric) bool {
-	return m.Source == release.Source{} || m.Source.Response != "" || m.Source.LLM != ""
+	return m.Source == release.Source{} && m.Kind != release.Agreement || m.Source.Response != "" || m.Source.LLM != ""
 }
 
 // any reports whether some metric is about requests.

@@ -27,10 +27,17 @@ import (
 // Options are what a router is made of; the zero value of each field is usable.
 type Options struct {
 	Observer proxy.Observer // told of every request of every release
+	Comparer Comparer       // told of every request that was copied; nil: nobody is
 	Limits   proxy.Limits
 	Trusted  []netip.Prefix // peers whose X-Forwarded-* are believed
 	Drain    time.Duration  // longest time for requests on a listener that is given up; default 30 s
 	Log      *slog.Logger
+}
+
+// Comparer compares the answers to requests that were copied.
+type Comparer interface {
+	proxy.Comparer
+	Configure(release string, m release.Mirroring)
 }
 
 // Router serves releases. Make it with New.
@@ -78,7 +85,7 @@ func (r *Router) Apply(_ context.Context, t traffic.Target) error {
 	fresh := s == nil
 	if fresh {
 		s = &served{proxy: proxy.New(proxy.Options{
-			Name: t.Release.Name, Observer: r.options.Observer, Limits: r.options.Limits,
+			Name: t.Release.Name, Observer: r.options.Observer, Comparer: r.options.Comparer, Limits: r.options.Limits,
 			Trusted: r.options.Trusted, Log: r.options.Log,
 		})}
 	}
@@ -94,6 +101,9 @@ func (r *Router) Apply(_ context.Context, t traffic.Target) error {
 			next.Close()
 		}
 		return fmt.Errorf("route release %s: %w", t.Release.Name, err)
+	}
+	if r.options.Comparer != nil {
+		r.options.Comparer.Configure(t.Release.Name, c.Mirror)
 	}
 	r.serving[t.Release.Name] = s
 	if next != nil {
@@ -242,6 +252,17 @@ func (r *Router) InFlightAt(hostport string) int64 {
 		n += s.proxy.InFlightAt(hostport)
 	}
 	return n
+}
+
+// Dropped counts a release's copies that were to be made and were not, for want
+// of budget.
+func (r *Router) Dropped(name string) int64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if s := r.serving[name]; s != nil {
+		return s.proxy.Dropped()
+	}
+	return 0
 }
 
 // Address is where a release is served now, host:port; empty: nowhere.
