@@ -123,6 +123,8 @@ type Limit struct {
 type Source struct {
 	Prometheus string // PromQL with $version, $release, $role, $window
 	Process    string // "cpu" or "memory" of the version's processes
+	Pods       string // "restarts" or "oomKills" of the version's pods
+	Server     ServerMetric
 	LLM        Fact   // of a model's answers
 	// Response is what the router sees of every answer: "4xx" or "5xx" (share of
 	// answers with such a status code), "bytes" (their size).

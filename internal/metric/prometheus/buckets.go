@@ -19,24 +19,26 @@ type bounds map[float64]int64
 // gainBuckets counts what a histogram's buckets gained behind the marks, as gain
 // does, without the requests that failed: an error that is answered fast must
 // not look like speed.
-func (m marks) gainBuckets(a answer, since births, r *reading) (sum bounds, gaps int) {
+func (m marks) gainBuckets(a answer, since births, r *reading) (sum bounds, newest float64, gaps int) {
 	sum = bounds{}
 	for _, group := range histograms(a, r) {
-		got, g := m.gainOne(group, since)
+		got, last, g := m.gainOne(group, since)
 		gaps += g
+		newest = max(newest, last)
 		sum.add(got)
 	}
-	return sum, gaps
+	return sum, newest, gaps
 }
 
 // gainOne is what one histogram gained. A native one whose buckets gained other
 // than its count was cut into other buckets meanwhile, and tells nothing.
-func (m marks) gainOne(group []bucketSeries, since births) (sum bounds, gaps int) {
+func (m marks) gainOne(group []bucketSeries, since births) (sum bounds, newest float64, gaps int) {
 	sum = bounds{}
 	before, all := int64(0), int64(-1)
 	for _, s := range group {
-		n, _, g := m.grow(s.series, since)
+		n, last, g := m.grow(s.series, since)
 		gaps += g
+		newest = max(newest, last)
 		switch s.labels[native] {
 		case nativeCount:
 			all = n
@@ -49,9 +51,9 @@ func (m marks) gainOne(group []bucketSeries, since births) (sum bounds, gaps int
 		}
 	}
 	if all >= 0 && sum.total() != all {
-		return bounds{}, gaps + 1
+		return bounds{}, newest, gaps + 1
 	}
-	return sum, gaps
+	return sum, newest, gaps
 }
 
 type bucketSeries struct {

@@ -69,7 +69,7 @@ func TestBucketsGain(t *testing.T) {
 	} {
 		m, sum, gaps := marks{}, bounds{}, 0
 		for _, a := range c.polls {
-			got, g := m.gainBuckets(a, births{since: 100}, httpLayout(t))
+			got, _, g := m.gainBuckets(a, births{since: 100}, httpLayout(t))
 			sum.add(got)
 			gaps += g
 		}

@@ -1,17 +1,18 @@
 // Package prometheus is the metric.Provider of a Prometheus server (or of what
-// speaks its HTTP API). Errors are read from a counter of requests and latency
-// from a histogram, sample by sample, so that resets and gaps are seen; gauges
-// are PromQL. It knows no scraping, no router and no statistics.
+// speaks its HTTP API). What counts is read from counters and histograms, sample
+// by sample, so that resets and gaps are seen: the router's, a model server's or
+// any other; gauges are PromQL. It knows no scraping and no statistics.
 //
 // No data, old data and an unreachable server all mean that there is no
 // evidence, with the reason; none of them is ever a zero.
 //
-// Read this file first, then layout.go (whose series are known), reader.go,
-// counter.go and buckets.go (samples to counts) and client.go (what is sent, and
-// what of an answer is believed).
+// Read this file first, then source.go (what is asked for a metric), layout.go
+// (routers' series), reader.go, flow.go, counter.go and buckets.go (samples to
+// counts) and client.go (what is sent, and what of an answer is believed).
 package prometheus
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -34,6 +35,10 @@ type Options struct {
 	// Layout says which series tell of a version's requests: the one of
 	// OpenTelemetry's HTTP conventions ("http").
 	Layout Layout
+	// Own are the matchers, with variables, of what the instances of a version
+	// themselves export: release="$release",version="$version", as the embedded
+	// store labels what it scrapes.
+	Own string
 	// Cluster gives the variables of a version on Kubernetes; nil: elsewhere.
 	Cluster func(rel release.Release, role string) *query.Cluster
 	// Secret gives the value that "secret:NAME/KEY" names; nil: nothing has that form.
@@ -51,6 +56,7 @@ type Options struct {
 }
 
 func (o Options) defaulted() Options {
+	o.Own = cmp.Or(o.Own, `release="$release",version="$version"`)
 	if o.Layout.Requests == "" {
 		o.Layout = Layouts["http"]
 	}
@@ -99,19 +105,29 @@ func (p *Provider) Check(_ context.Context, rel release.Release, metrics []relea
 }
 
 func (p *Provider) check(m release.Metric) error {
-	switch {
-	case m.Source.Process != "" || m.Source.LLM != "":
-		return errors.New("a Prometheus server knows no processes and no model: remove the source, or give a query as source.prometheus")
-	case m.Source.Prometheus != "":
-		if m.Kind != release.Gauge {
-			return fmt.Errorf("a query gives a level over time, so the kind must be gauge, not %s", m.Kind)
+	switch from := m.Source; {
+	case from.Process != "" || from.LLM != "" || from.Pods != "" || from.Response != "":
+		return errors.New("a Prometheus server knows no processes, no pods and no answers: remove the source, or give a query as source.prometheus")
+	case from.Prometheus != "" || from.Server.Name != "":
+		list, err := p.candidates(m)
+		if err != nil {
+			return err
 		}
-		_, err := query.Parse(m.Source.Prometheus)
-		return err
+		return parsed(list)
 	case m.Kind == release.Latency && p.layout.buckets == nil:
 		return errors.New("this layout names no histogram of requests' times: name one, or give the metric a source")
 	case m.Kind != release.Errors && m.Kind != release.Rate && m.Kind != release.Latency:
-		return fmt.Errorf("kind %s needs a query as source.prometheus; known without one: errors, latency, rate", m.Kind)
+		return fmt.Errorf("kind %s needs a source (prometheus or server); known without one: errors, latency, rate", m.Kind)
+	}
+	return nil
+}
+
+// parsed checks that all selectors are PromQL.
+func parsed(list []selected) error {
+	for _, x := range list {
+		if _, err := x.bind(query.Vars{Cluster: &query.Cluster{}}); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -226,7 +226,7 @@ func TestMarksSurviveTheCursor(t *testing.T) {
 	m := marks{}
 	a := answer{[]series{{labels: map[string]string{"path": "/a\x00\"b", "code": "200"}, samples: []sample{{90, 1}, {110, 4}}}}}
 	m.gain(a, births{since: 100}, httpLayout(t))
-	b, err := json.Marshal(cursor{Marks: [2]marks{m, nil}})
+	b, err := json.Marshal(cursor{Flows: map[string]*flowState{requestsFlow: {Marks: [2]marks{m, nil}}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -234,7 +234,7 @@ func TestMarksSurviveTheCursor(t *testing.T) {
 	if err := json.Unmarshal(b, &back); err != nil {
 		t.Fatal(err)
 	}
-	if got, _, _ := back.Marks[0].gain(a, births{since: 100}, httpLayout(t)); got != (count{}) {
+	if got, _, _ := back.Flows[requestsFlow].Marks[0].gain(a, births{since: 100}, httpLayout(t)); got != (count{}) {
 		t.Errorf("after the cursor was saved, %+v is counted again", got)
 	}
 }

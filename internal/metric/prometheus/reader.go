@@ -30,28 +30,29 @@ const (
 	canary
 )
 
-// cursor is where a reader ended: the last sample of every series that was
-// counted, and what was counted but not yet handed out, because one version had
-// no request. It is saved with the judge's state, so that each sample counts once.
+// The flows of what the router counts, in the cursor; others have the names of
+// their metrics.
+const (
+	requestsFlow = "requests"
+	timesFlow    = "times"
+)
+
+// cursor is where a reader ended.
 type cursor struct {
-	At    float64  `json:"at"`              // seconds since the run began, of the last batch
-	Since float64  `json:"since"`           // seconds since 1970: where counting began
-	Marks [2]marks `json:"marks,omitempty"` // stable, canary
-	Held  [2]count `json:"held"`
-	// The same of the histograms' buckets.
-	BucketMarks [2]marks       `json:"bucketMarks,omitempty"`
-	BucketsHeld [2]savedBounds `json:"bucketsHeld,omitempty"`
-	Gauge       time.Time      `json:"gauge,omitzero"` // of the last poll of gauges
+	At    float64               `json:"at"`    // seconds since the run began, of the last batch
+	Since float64               `json:"since"` // seconds since 1970: where counting began
+	Flows map[string]*flowState `json:"flows,omitempty"`
+	Gauge time.Time             `json:"gauge,omitzero"` // of the last poll of gauges
 }
 
 // poll is what the server said at one moment.
 type poll struct {
 	at     time.Time
-	counts [2]answer
-	bins   [2]answer    // buckets of histograms
+	parts  [][2]part    // by flow
 	up     answer       // when instances were scraped
 	values [][2]float64 // by metric; NaN: not known
 	why    string       // something is missing; empty: nothing is
+	failed bool         // the server did not answer: its samples are asked for again
 }
 
 // reader is the evidence of one run. One goroutine polls, so that a slow
@@ -59,23 +60,20 @@ type poll struct {
 type reader struct {
 	provider *Provider
 	subject  metric.Subject
-	counts   [2]string   // selectors of the counter; empty: not needed
-	buckets  [2]string   // of the histogram
-	queries  [][2]string // by metric
+	flows    []*flow
+	levels   [][2]*source // by metric; nil: it has no query
 	names    [2]string
 	wake     chan struct{} // never: polls come when they come
 	cancel   context.CancelFunc
 	done     chan struct{}
 
+	findMu    sync.Mutex // of what sources have found
 	pendingMu sync.Mutex
 	pending   []poll
 
 	mu      sync.Mutex
 	cursor  cursor
-	times   [2]bounds          // the cursor's BucketsHeld
 	scraped map[string]float64 // by instance: when it was first
-	newest  [2]float64         // seconds since 1970, of counted samples
-	grown   [2]time.Time       // of the last poll that brought a request
 	gauge   time.Time          // of the last pair of values
 	opened  time.Time
 	why     string
@@ -84,25 +82,18 @@ type reader struct {
 }
 
 func newReader(p *Provider, s metric.Subject, c cursor) (*reader, error) {
+	now := time.Now()
 	r := &reader{
-		provider: p, subject: s, cursor: c, opened: time.Now(), gauge: time.Now(), wake: make(chan struct{}),
-		grown:   [2]time.Time{time.Now(), time.Now()},
-		scraped: map[string]float64{}, names: [2]string{s.Stable.Name, s.Canary.Name}, queries: make([][2]string, len(s.Metrics)), done: make(chan struct{}),
+		provider: p, subject: s, cursor: c, opened: now, gauge: now, wake: make(chan struct{}),
+		scraped: map[string]float64{}, names: [2]string{s.Stable.Name, s.Canary.Name}, levels: make([][2]*source, len(s.Metrics)), done: make(chan struct{}),
 	}
 	if r.cursor.Since == 0 {
 		r.cursor.Since = seconds(r.opened)
 	}
-	for i := range r.cursor.Marks {
-		if r.cursor.Marks[i] == nil {
-			r.cursor.Marks[i] = marks{}
+	for i, m := range s.Metrics {
+		if err := r.bind(i, m); err != nil {
+			return nil, fmt.Errorf("metric %s: %w", m.Name, err)
 		}
-		if r.cursor.BucketMarks[i] == nil {
-			r.cursor.BucketMarks[i] = marks{}
-		}
-		r.times[i] = r.cursor.BucketsHeld[i].bounds()
-	}
-	if err := r.bind(); err != nil {
-		return nil, err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	r.cancel = cancel
@@ -110,8 +101,13 @@ func newReader(p *Provider, s metric.Subject, c cursor) (*reader, error) {
 	return r, nil
 }
 
-// bind puts the versions into the queries.
-func (r *reader) bind() error {
+// bind puts the versions into what is asked for a metric.
+func (r *reader) bind(i int, m release.Metric) error {
+	list, err := r.provider.candidates(m)
+	if err != nil {
+		return err
+	}
+	var sources [2]*source
 	for who, v := range []release.Version{r.subject.Stable, r.subject.Canary} {
 		vars := query.Vars{
 			Release: r.subject.Release.Name, Version: string(v.ID),
@@ -120,28 +116,40 @@ func (r *reader) bind() error {
 		if r.provider.options.Cluster != nil {
 			vars.Cluster = r.provider.options.Cluster(r.subject.Release, vars.Role)
 		}
-		for i, m := range r.subject.Metrics {
-			if err := r.bindMetric(i, m, who, vars); err != nil {
-				return fmt.Errorf("metric %s: %w", m.Name, err)
-			}
+		if sources[who], err = r.provider.source(m, list, v.Name, vars); err != nil {
+			return err
 		}
 	}
+	if list[0].level != "" {
+		r.levels[i] = sources
+		return nil
+	}
+	f := r.flow(flowOf(m))
+	f.metrics, f.sources = append(f.metrics, i), sources
 	return nil
 }
 
-func (r *reader) bindMetric(i int, m release.Metric, who int, vars query.Vars) (err error) {
+// flowOf names the flow that a metric is counted from.
+func flowOf(m release.Metric) string {
 	switch {
-	case m.Source.Prometheus != "":
-		var q *query.Query
-		if q, err = query.Parse(m.Source.Prometheus); err == nil {
-			r.queries[i][who], err = q.Bind(vars)
-		}
+	case m.Source != (release.Source{}):
+		return "metric " + m.Name
 	case m.Kind == release.Latency:
-		r.buckets[who], err = r.provider.layout.buckets.Bind(vars)
-	default:
-		r.counts[who], err = r.provider.layout.requests.Bind(vars)
+		return timesFlow
 	}
-	return err
+	return requestsFlow
+}
+
+// flow returns the flow of a name; it is made when it is asked for first.
+func (r *reader) flow(name string) *flow {
+	for _, f := range r.flows {
+		if f.name == name {
+			return f
+		}
+	}
+	f := newFlow(name, r.cursor.Flows[name], r.opened)
+	r.flows = append(r.flows, f)
+	return f
 }
 
 // run polls until the reader is closed.
@@ -156,7 +164,7 @@ func (r *reader) run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		if x.why == "" {
+		if !x.failed {
 			since = at
 		}
 		r.pendingMu.Lock()
@@ -175,15 +183,44 @@ func (r *reader) run(ctx context.Context) {
 }
 
 // poll asks for everything, both versions at the same time of the server's data.
+// A metric whose series are not there leaves the others alone; a server that
+// does not answer leaves nothing, since the half of it would be no comparison.
 func (r *reader) poll(ctx context.Context, at, since time.Time) poll {
-	p := poll{at: at, values: make([][2]float64, len(r.queries))}
+	p := poll{at: at, values: make([][2]float64, len(r.levels)), parts: make([][2]part, len(r.flows))}
+	r.pollLevels(ctx, &p)
+	raw := min(at.Sub(since), mostRaw-lateness) + lateness
+	var err error
+	if selector := r.provider.options.Scraped; selector != "" {
+		if p.up, err = r.provider.client.query(ctx, ranged(selector, raw), at); err != nil {
+			p.why, p.failed = err.Error(), true
+			return p
+		}
+	}
+	for i, f := range r.flows {
+		for who, s := range f.sources {
+			x, err := r.find(ctx, s, at)
+			if err == nil {
+				p.parts[i][who], err = r.part(ctx, x, at, raw)
+				p.failed = p.failed || err != nil
+			}
+			if err != nil {
+				p.why, p.parts[i] = err.Error(), [2]part{}
+				break
+			}
+		}
+	}
+	return p
+}
+
+// pollLevels evaluates the queries of levels.
+func (r *reader) pollLevels(ctx context.Context, p *poll) {
 	for i, m := range r.subject.Metrics {
-		for who, text := range r.queries[i] {
+		for who, s := range r.levels[i] {
 			p.values[i][who] = math.NaN()
-			if text == "" || p.why != "" {
+			if s == nil || p.why != "" {
 				continue
 			}
-			v, why := r.value(ctx, text, at, r.names[who])
+			v, why := r.value(ctx, s, p.at, r.names[who])
 			if why == "" {
 				p.values[i][who] = v
 			} else if who == canary || m.Limit == nil {
@@ -191,31 +228,32 @@ func (r *reader) poll(ctx context.Context, at, since time.Time) poll {
 			}
 		}
 	}
-	raw := min(at.Sub(since), mostRaw-lateness) + lateness
-	if selector := r.provider.options.Scraped; selector != "" {
-		var err error
-		if p.up, err = r.provider.client.query(ctx, ranged(selector, raw), at); err != nil {
-			p.why = err.Error()
-			return p
+}
+
+// find tells what is asked for a source.
+func (r *reader) find(ctx context.Context, s *source, at time.Time) (*selected, error) {
+	r.findMu.Lock()
+	defer r.findMu.Unlock()
+	return s.find(ctx, r.provider.client, at)
+}
+
+// part asks for the samples of a flow of one version.
+func (r *reader) part(ctx context.Context, x *selected, at time.Time, raw time.Duration) (part, error) {
+	p := part{layout: x.layout}
+	for _, ask := range []struct {
+		selector string
+		to       *answer
+	}{{x.total, &p.total}, {x.bad, &p.bad}, {x.buckets, &p.bins}} {
+		if ask.selector == "" {
+			continue
 		}
-	}
-	for who := range r.counts {
-		for _, x := range []struct {
-			selector string
-			to       *answer
-		}{{r.counts[who], &p.counts[who]}, {r.buckets[who], &p.bins[who]}} {
-			if x.selector == "" {
-				continue
-			}
-			a, err := r.provider.client.query(ctx, ranged(x.selector, raw), at)
-			if err != nil { // the half of it would be no comparison
-				p.why, p.counts, p.bins = err.Error(), [2]answer{}, [2]answer{}
-				return p
-			}
-			*x.to = a
+		a, err := r.provider.client.query(ctx, ranged(ask.selector, raw), at)
+		if err != nil {
+			return part{}, err
 		}
+		*ask.to = a
 	}
-	return p
+	return p, nil
 }
 
 // ranged asks for the samples of the last time, whole seconds of it.
@@ -223,8 +261,12 @@ func ranged(selector string, d time.Duration) string {
 	return fmt.Sprintf("%s[%ds]", selector, int((d+time.Second-1)/time.Second))
 }
 
-func (r *reader) value(ctx context.Context, text string, at time.Time, name string) (float64, string) {
-	a, err := r.provider.client.query(ctx, text, at)
+func (r *reader) value(ctx context.Context, s *source, at time.Time, name string) (float64, string) {
+	x, err := r.find(ctx, s, at)
+	if err != nil {
+		return 0, err.Error()
+	}
+	a, err := r.provider.client.query(ctx, x.level, at)
 	if err != nil {
 		return 0, err.Error()
 	}
@@ -273,15 +315,20 @@ func (r *reader) Read(ctx context.Context) (metric.Reading, error) {
 		out.Samples = append(out.Samples, r.take(&polls[i])...)
 	}
 	now := time.Now()
-	if oldest := min(r.newest[0], r.newest[1]); oldest > 0 {
-		out.Newest = time.UnixMilli(int64(oldest * 1000))
+	for _, f := range r.flows {
+		if oldest := min(f.newest[0], f.newest[1]); oldest > 0 {
+			out.Newest = later(out.Newest, time.UnixMilli(int64(oldest*1000)))
+		}
 	}
 	if r.gauge.After(r.opened) && r.gauge.After(out.Newest) {
 		out.Newest = r.gauge
 	}
 	out.Missing = r.missing(now)
+	r.cursor.Flows = map[string]*flowState{}
+	for _, f := range r.flows {
+		r.cursor.Flows[f.name] = f.saved()
+	}
 	var err error
-	r.cursor.BucketsHeld = [2]savedBounds{r.times[stable].saved(), r.times[canary].saved()}
 	out.Cursor, err = json.Marshal(r.cursor)
 	return out, err
 }
@@ -290,96 +337,45 @@ func (r *reader) Read(ctx context.Context) (metric.Reading, error) {
 func (r *reader) take(p *poll) []metric.Sample {
 	r.why = p.why
 	r.cursor.At = max(r.cursor.At, p.at.Sub(r.subject.Started).Seconds())
-	for who := range p.counts {
-		r.count(who, p)
-	}
-	var out []metric.Sample
-	counted := r.cursor.Held[stable].N > 0 && r.cursor.Held[canary].N > 0
-	timed := r.times[stable].total() > 0 && r.times[canary].total() > 0
-	for i, m := range r.subject.Metrics {
-		b := judge.Batch{At: r.cursor.At}
-		switch {
-		case m.Source.Prometheus != "":
-			b.Stable.Value, b.Canary.Value = p.values[i][stable], p.values[i][canary]
-			if math.IsNaN(b.Canary.Value) || math.IsNaN(b.Stable.Value) && m.Limit == nil {
-				continue
-			}
-			r.gauge = p.at
-		case m.Kind == release.Latency && timed:
-			line := judge.EvidenceLine{T: r.cursor.At, Metric: m.Name, Canary: r.times[canary].side(), Stable: r.times[stable].side()}
-			var err error
-			if b, err = line.Batch(judge.Metric{Name: m.Name, Kind: judge.Latency}); err != nil {
-				r.why = err.Error()
-				continue
-			}
-		case m.Kind != release.Latency && counted:
-			b.Stable, b.Canary = sideOf(m.Kind, r.cursor.Held[stable]), sideOf(m.Kind, r.cursor.Held[canary])
-		default:
-			continue
-		}
-		out = append(out, metric.Sample{Metric: i, Batch: b})
-	}
-	if counted {
-		r.cursor.Held = [2]count{}
-	}
-	if timed {
-		r.times = [2]bounds{{}, {}}
-	}
-	return out
-}
-
-// count takes in what one version's counter and histogram gained.
-func (r *reader) count(who int, p *poll) {
 	for _, s := range p.up.series {
 		if _, known := r.scraped[s.labels["instance"]]; !known && len(s.samples) > 0 {
 			r.scraped[s.labels["instance"]] = s.samples[0].t
 		}
 	}
-	since := func(m marks) births {
-		if who == stable && len(m) == 0 {
-			return births{since: math.Inf(1)} // it ran before: what its series hold when first seen is no gain
+	var out []metric.Sample
+	for i, v := range p.values {
+		if r.levels[i][canary] == nil || math.IsNaN(v[canary]) || math.IsNaN(v[stable]) && r.subject.Metrics[i].Limit == nil {
+			continue
 		}
-		return births{since: r.cursor.Since, scraped: r.scraped}
+		r.gauge = p.at
+		out = append(out, metric.Sample{Metric: i, Batch: judge.Batch{
+			At: r.cursor.At, Stable: judge.Side{Value: v[stable]}, Canary: judge.Side{Value: v[canary]},
+		}})
 	}
-	got, newest, gaps := r.cursor.Marks[who].gain(p.counts[who], since(r.cursor.Marks[who]), r.provider.layout)
-	r.cursor.Held[who].add(got)
-	if got.N > 0 {
-		r.grown[who] = p.at
+	for i, f := range r.flows {
+		for who, x := range p.parts[i] {
+			r.gaps += f.count(who, x, p.at, births{since: r.cursor.Since, scraped: r.scraped})
+		}
+		batches, err := f.batches(r.cursor.At, r.subject.Metrics)
+		if err != nil {
+			r.why = err.Error()
+		}
+		for _, m := range f.metrics {
+			if b, ok := batches[m]; ok {
+				out = append(out, metric.Sample{Metric: m, Batch: b})
+			}
+		}
 	}
-	if newest <= seconds(p.at)+longestGap { // a time far ahead proves nothing
-		r.newest[who] = max(r.newest[who], newest)
-	}
-	times, more := r.cursor.BucketMarks[who].gainBuckets(p.bins[who], since(r.cursor.BucketMarks[who]), r.provider.layout)
-	r.times[who].add(times)
-	r.gaps += gaps + more
-}
-
-// sideOf is a count as the judge reads it; the events of a rate are requests.
-func sideOf(k release.MetricKind, c count) judge.Side {
-	if k == release.Rate {
-		return judge.Side{N: c.N, Bad: c.N}
-	}
-	return judge.Side{N: c.N, Bad: c.Bad}
+	return out
 }
 
 // missing says why evidence is absent or old; empty: it is not.
 func (r *reader) missing(now time.Time) string {
 	stale := r.provider.options.Stale
 	var why []string
-	if r.counts[canary] != "" {
-		for _, who := range []int{canary, stable} {
-			age := now.Sub(r.opened)
-			if n := r.newest[who]; n > 0 {
-				age = min(age, now.Sub(time.UnixMilli(int64(n*1000))))
-			}
-			if age >= stale {
-				why = append(why, fmt.Sprintf("the counter of requests of %s has no sample of the last %s", r.names[who], rounded(age)))
-				break
-			}
-			if idle := now.Sub(r.grown[who]); idle >= stale {
-				why = append(why, fmt.Sprintf("no request has reached %s for %s", r.names[who], rounded(idle)))
-				break
-			}
+	for _, f := range r.flows {
+		if text := r.quiet(f, now); text != "" && !slices.Contains(why, text) {
+			why = append(why, text)
 		}
 	}
 	if r.hasGauge() && now.Sub(r.gauge) >= stale && r.why == "" {
@@ -395,58 +391,69 @@ func (r *reader) missing(now time.Time) string {
 	return strings.Join(why, "; ")
 }
 
-func (r *reader) hasGauge() bool {
-	return slices.ContainsFunc(r.queries, func(q [2]string) bool { return q[canary] != "" })
+// quiet says which version's series of a flow are absent or do not grow.
+func (r *reader) quiet(f *flow, now time.Time) string {
+	what := "the counter of requests of "
+	if m := r.subject.Metrics[f.metrics[0]]; f.name != requestsFlow && f.name != timesFlow {
+		what = "metric " + m.Name + " of "
+	}
+	for _, who := range []int{canary, stable} {
+		age := now.Sub(r.opened)
+		if n := f.newest[who]; n > 0 {
+			age = min(age, now.Sub(time.UnixMilli(int64(n*1000))))
+		}
+		if age >= r.provider.options.Stale {
+			return fmt.Sprintf("%s%s has no sample of the last %s", what, r.names[who], rounded(age))
+		}
+		if idle := now.Sub(f.grown[who]); idle >= r.provider.options.Stale {
+			return fmt.Sprintf("no request has reached %s for %s", r.names[who], rounded(idle))
+		}
+	}
+	return ""
 }
 
-// History implements metric.Reader.
+func (r *reader) hasGauge() bool {
+	return slices.ContainsFunc(r.levels, func(s [2]*source) bool { return s[canary] != nil })
+}
+
+// History implements metric.Reader. A run without a past is judged more slowly,
+// not wrongly, so what can not be asked is left out.
 func (r *reader) History(ctx context.Context) ([]judge.History, error) {
 	parent := ctx
 	ctx, cancel := context.WithTimeout(parent, r.provider.options.Timeout) // of all queries: a pass waits
 	defer cancel()
 	out := make([]judge.History, len(r.subject.Metrics))
 	started := r.subject.Started
-	for i, m := range r.subject.Metrics {
-		if m.Source.Prometheus != "" {
+	for i := range r.subject.Metrics {
+		if s := r.levels[i][stable]; s != nil {
 			for at := started.Add(-past); !at.After(started); at = at.Add(past / 12) {
-				if v, why := r.value(ctx, r.queries[i][stable], at, r.names[stable]); why == "" {
+				if v, why := r.value(ctx, s, at, r.names[stable]); why == "" {
 					out[i].Values = append(out[i].Values, v)
 				}
 			}
-			continue
 		}
-		if m.Kind == release.Latency {
-			a, err := r.provider.client.query(ctx, ranged(r.buckets[stable], mostRaw), started)
-			if err == nil {
-				out[i] = pastTimes(m, a, started, r.provider.layout)
-			}
-			continue
-		}
-		a, err := r.provider.client.query(ctx, ranged(r.counts[stable], mostRaw), started)
+	}
+	for _, f := range r.flows {
+		x, err := r.find(ctx, f.sources[stable], started)
 		if err != nil {
-			continue // a run without a past is judged more slowly, not wrongly
+			continue
 		}
-		before := marks{}
-		got, _, _ := before.gain(a, births{since: seconds(started.Add(-past))}, r.provider.layout)
-		side := sideOf(m.Kind, got)
-		out[i].N, out[i].Bad = side.N, side.Bad
+		p, err := r.part(ctx, x, started, mostRaw)
+		if err != nil {
+			continue
+		}
+		for _, i := range f.metrics {
+			out[i] = f.past(r.subject.Metrics[i], p, started)
+		}
 	}
 	return out, parent.Err()
 }
 
-// pastTimes is what stable's histogram gained in the time before the run.
-func pastTimes(m release.Metric, a answer, started time.Time, l *reading) judge.History {
-	before := marks{}
-	got, _ := before.gainBuckets(a, births{since: seconds(started.Add(-past))}, l)
-	if got.total() == 0 {
-		return judge.History{}
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
 	}
-	line := judge.EvidenceLine{Metric: m.Name, Stable: got.side()}
-	b, err := line.Batch(judge.Metric{Name: m.Name, Kind: judge.Latency})
-	if err != nil {
-		return judge.History{}
-	}
-	return judge.History{Bins: b.Stable.Bins, Bounds: boundsOf(a, l)}
+	return a
 }
 
 func rounded(d time.Duration) time.Duration { return d.Round(time.Second) }

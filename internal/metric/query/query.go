@@ -186,3 +186,34 @@ func (q *Query) Selector() bool {
 	_, err = parser.NewParser(parser.Options{}).ParseMetricSelector(text)
 	return err == nil
 }
+
+// Ratio takes the query apart where it is one selector divided by another.
+func (q *Query) Ratio() (numerator, denominator string, ok bool) {
+	expr, err := parser.NewParser(parser.Options{}).ParseExpr(windowed(q.text, time.Minute))
+	if err != nil {
+		return "", "", false
+	}
+	b, ok := expr.(*parser.BinaryExpr)
+	if !ok || b.Op != parser.DIV {
+		return "", "", false
+	}
+	upper, ok := unwrapped(b.LHS).(*parser.VectorSelector)
+	if !ok {
+		return "", "", false
+	}
+	lower, ok := unwrapped(b.RHS).(*parser.VectorSelector)
+	if !ok {
+		return "", "", false
+	}
+	return upper.String(), lower.String(), true
+}
+
+func unwrapped(e parser.Expr) parser.Expr {
+	for {
+		p, ok := e.(*parser.ParenExpr)
+		if !ok {
+			return e
+		}
+		e = p.Expr
+	}
+}

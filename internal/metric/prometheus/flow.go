@@ -1,0 +1,156 @@
+package prometheus
+
+import (
+	"math"
+	"time"
+
+	"github.com/haldane-project/haldane/internal/judge"
+	"github.com/haldane-project/haldane/internal/release"
+)
+
+// flowState is where the counting of one flow ended: the last sample of every
+// series that was counted, and what was counted but not yet handed out, because
+// one version had none. It is saved with the judge's state, so that each sample
+// counts once.
+type flowState struct {
+	Marks [2]marks       `json:"marks"`         // stable, canary
+	Bad   [2]marks       `json:"bad,omitempty"` // of a second counter, of those that are bad
+	Held  [2]count       `json:"held"`
+	Times [2]savedBounds `json:"times,omitempty"` // the same of a histogram
+}
+
+// flow is what a counter or a histogram gains, for both versions. Metrics of the
+// router's requests share one.
+type flow struct {
+	name    string // in the cursor
+	metrics []int
+	sources [2]*source
+
+	state  *flowState
+	times  [2]bounds
+	newest [2]float64   // seconds since 1970, of counted samples
+	grown  [2]time.Time // of the last poll that brought a request
+}
+
+// part is what one poll brought of a flow for one version.
+type part struct {
+	total, bad, bins answer
+	layout           *reading
+}
+
+func newFlow(name string, saved *flowState, now time.Time) *flow {
+	f := &flow{name: name, state: saved, grown: [2]time.Time{now, now}}
+	if f.state == nil {
+		f.state = &flowState{}
+	}
+	for who := range f.times {
+		for _, m := range []*[2]marks{&f.state.Marks, &f.state.Bad} {
+			if m[who] == nil {
+				m[who] = marks{}
+			}
+		}
+		f.times[who] = f.state.Times[who].bounds()
+	}
+	return f
+}
+
+func (f *flow) saved() *flowState {
+	f.state.Times = [2]savedBounds{f.times[stable].saved(), f.times[canary].saved()}
+	return f.state
+}
+
+// count takes in what one version's series gained.
+func (f *flow) count(who int, p part, at time.Time, since births) (gaps int) {
+	if p.layout == nil {
+		return 0
+	}
+	seen := f.state.Marks[who]
+	if who == stable && len(seen) == 0 {
+		since = births{since: math.Inf(1)} // it ran before: what its series hold when first seen is no gain
+	}
+	got, newest, gaps := seen.gain(p.total, since, p.layout)
+	if p.bad.series != nil || len(f.state.Bad[who]) > 0 {
+		bad, _, more := f.state.Bad[who].gain(p.bad, since, p.layout)
+		got.Bad, gaps = bad.N, gaps+more
+	}
+	times, last, more := seen.gainBuckets(p.bins, since, p.layout)
+	f.state.Held[who].add(got)
+	f.times[who].add(times)
+	if got.N > 0 || times.total() > 0 {
+		f.grown[who] = at
+	}
+	if newest = max(newest, last); newest <= seconds(at)+longestGap { // a time far ahead proves nothing
+		f.newest[who] = max(f.newest[who], newest)
+	}
+	return gaps + more
+}
+
+// batches gives a batch for each metric of the flow once both versions have
+// something to compare.
+func (f *flow) batches(at float64, metrics []release.Metric) (map[int]judge.Batch, error) {
+	out := map[int]judge.Batch{}
+	switch held := &f.state.Held; {
+	case f.times[stable].total() > 0 && f.times[canary].total() > 0:
+		for _, i := range f.metrics {
+			line := judge.EvidenceLine{T: at, Metric: metrics[i].Name, Canary: f.times[canary].side(), Stable: f.times[stable].side()}
+			b, err := line.Batch(judge.Metric{Name: metrics[i].Name, Kind: judge.Kind(metrics[i].Kind)})
+			if err != nil {
+				return nil, err
+			}
+			out[i] = b
+		}
+		f.times = [2]bounds{{}, {}}
+	case held[stable].N > 0 && held[canary].N > 0:
+		var left [2]count
+		for _, i := range f.metrics {
+			b := judge.Batch{At: at}
+			b.Stable, left[stable] = f.side(metrics[i].Kind, held[stable])
+			b.Canary, left[canary] = f.side(metrics[i].Kind, held[canary])
+			out[i] = b
+		}
+		*held = left
+	}
+	return out, nil
+}
+
+// side is a count as the judge reads it, and what of it must wait: two counters
+// are not read in the same moment, so one may tell of bad outcomes before the
+// other counts them. The events of a rate that the router sees are requests.
+func (f *flow) side(k release.MetricKind, c count) (judge.Side, count) {
+	switch {
+	case k != release.Rate:
+		bad := min(c.Bad, c.N)
+		return judge.Side{N: c.N, Bad: bad}, count{Bad: c.Bad - bad}
+	case f.name == requestsFlow:
+		return judge.Side{N: c.N, Bad: c.N}, count{}
+	}
+	return judge.Side{N: c.N, Bad: c.Bad}, count{}
+}
+
+// past is what stable gained in the time before the run.
+func (f *flow) past(m release.Metric, p part, started time.Time) judge.History {
+	since := births{since: seconds(started.Add(-past))}
+	if len(p.bins.series) > 0 {
+		return pastTimes(m, p.bins, since, p.layout)
+	}
+	got, _, _ := marks{}.gain(p.total, since, p.layout)
+	if len(p.bad.series) > 0 {
+		bad, _, _ := marks{}.gain(p.bad, since, p.layout)
+		got.Bad = bad.N
+	}
+	side, _ := f.side(m.Kind, got)
+	return judge.History{N: side.N, Bad: side.Bad}
+}
+
+func pastTimes(m release.Metric, a answer, since births, l *reading) judge.History {
+	got, _, _ := marks{}.gainBuckets(a, since, l)
+	if got.total() == 0 {
+		return judge.History{}
+	}
+	line := judge.EvidenceLine{Metric: m.Name, Stable: got.side()}
+	b, err := line.Batch(judge.Metric{Name: m.Name, Kind: judge.Kind(m.Kind)})
+	if err != nil {
+		return judge.History{}
+	}
+	return judge.History{Bins: b.Stable.Bins, Bounds: boundsOf(a, l)}
+}
