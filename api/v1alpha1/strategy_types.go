@@ -326,7 +326,8 @@ type MetricSpec struct {
 	// +optional
 	Quantile *intstr.IntOrString `json:"quantile,omitempty"`
 	// Harm is the direction in which a rate or a gauge gets worse: more, fewer or
-	// either (rate only). Default: fewer for a rate, more for a gauge.
+	// either (rate only). Default: fewer for a rate, more for a gauge and for a
+	// rate that a model server counts.
 	// +kubebuilder:validation:Enum=more;fewer;either
 	// +optional
 	Harm string `json:"harm,omitempty"`
@@ -335,8 +336,9 @@ type MetricSpec struct {
 	// +optional
 	Required *bool `json:"required,omitempty"`
 	// OnFail is what evidence against the new version does: rollback, pause or
-	// watch (only shown). Default: rollback for errors, latency, and amounts, means
-	// and proportions of models' answers (source.llm); pause for others.
+	// watch (only shown). Default: rollback for errors, latency, and what amounts,
+	// means, proportions and rates say of models' answers (source.llm), their
+	// servers (source.server) and pods (source.pods); pause for others.
 	// +kubebuilder:validation:Enum=rollback;pause;watch
 	// +optional
 	OnFail string `json:"onFail,omitempty"`
@@ -349,15 +351,32 @@ type MetricSpec struct {
 
 // SourceSpec says where values come from: exactly one field.
 //
-// +kubebuilder:validation:ExactlyOneOf=prometheus;process;response;llm
+// +kubebuilder:validation:ExactlyOneOf=prometheus;process;pods;server;response;llm
 type SourceSpec struct {
-	// Prometheus is a query; $version, $release and $role stand for the version asked about.
+	// Prometheus is a query; $version, $release and $role stand for the version
+	// asked about. Of kind gauge it is any PromQL that gives one number. Other
+	// kinds count sample by sample, with resets and gaps seen: latency, amount,
+	// mean and drift take the plain selector of a histogram's buckets
+	// (x_seconds_bucket{version="$version"}; for a latency the name says the unit),
+	// errors, proportion and rate two counters, events / all
+	// (failed_total{version="$version"} / requests_total{version="$version"}).
 	// +optional
 	Prometheus string `json:"prometheus,omitempty"`
-	// Process is cpu or memory of the version's processes.
+	// Process is cpu (cores) or memory (bytes) of the version's processes; on
+	// Kubernetes the mean of its pods, from metrics.k8s.io.
 	// +kubebuilder:validation:Enum=cpu;memory
 	// +optional
 	Process string `json:"process,omitempty"`
+	// Pods is restarts or oomKills of the version's pods on Kubernetes: the share
+	// of the seconds of its pods in which a container was started again, or was
+	// killed for want of memory (kind proportion).
+	// +kubebuilder:validation:Enum=restarts;oomKills
+	// +optional
+	Pods string `json:"pods,omitempty"`
+	// Server is a metric that a model server exports of itself, by a word in place
+	// of the name, which differs by server and by its version.
+	// +optional
+	Server *ServerMetricSpec `json:"server,omitempty"`
 	// Response is what the proxy sees of every answer: 4xx or 5xx, the share of
 	// answers with such a status code (kind proportion), or bytes, their size
 	// (kind amount).
@@ -391,4 +410,39 @@ type SourceSpec struct {
 	// +kubebuilder:validation:Enum=abandoned;cachedTokens;class;cost;empty;finishReason;gap;inputCharacters;inputTokens;invalid;language;model;norm;notANumber;outputCharacters;outputTokens;reasoningTokens;refusal;repeated;score;timePerOutputToken;timeToFirstToken;truncated
 	// +optional
 	LLM string `json:"llm,omitempty"`
+}
+
+// ServerMetricSpec is a metric that a model server exports. Which of its known
+// names the server has is looked up when the run begins, for each version by
+// itself; where it has none of them the run waits, and says what it has.
+type ServerMetricSpec struct {
+	// Name of the server.
+	// +kubebuilder:validation:Enum=kserve;seldon;sglang;tgi;torchserve;triton;vllm
+	Name string `json:"name"`
+	// Metric that it exports.
+	//
+	// Of kind latency, amount, mean or drift (s): timeToFirstToken (vllm, sglang,
+	// triton), interTokenLatency (vllm, sglang), timePerOutputToken (vllm, tgi),
+	// latency (kserve, seldon, sglang, tgi, vllm), queueTime (sglang, tgi, vllm),
+	// preprocess, postprocess, explain (kserve).
+	//
+	// Of kind amount, mean or drift: outputTokens; of kind drift, which can pause a
+	// run but never blame a version: inputTokens (tgi, vllm).
+	//
+	// Of kind proportion: failed (seldon, tgi, torchserve, triton; errors too),
+	// aborted (sglang, vllm), truncated (vllm). Of kind rate, for each request:
+	// preemptions (vllm).
+	//
+	// Of kind gauge: waiting and running requests, cacheUsage and cacheHits (shares,
+	// sglang and vllm), memory (B) and utilization of GPUs (torchserve, triton), and
+	// latency and queueTime of those that count no histogram (torchserve, triton).
+	// +kubebuilder:validation:Enum=aborted;cacheHits;cacheUsage;explain;failed;inputTokens;interTokenLatency;latency;memory;outputTokens;postprocess;preemptions;preprocess;queueTime;running;timePerOutputToken;timeToFirstToken;truncated;utilization;waiting
+	Metric string `json:"metric"`
+	// Labels of the series, such as {model_name: llama}. They hold beside those that
+	// select a version's own instances; where a value holds a variable
+	// ($version, $role, $release; on Kubernetes $namespace, $service, $workload),
+	// they alone select the version.
+	// +kubebuilder:validation:MaxProperties=8
+	// +optional
+	Labels map[string]string `json:"labels,omitempty"`
 }

@@ -71,6 +71,9 @@ func (c *checker) metric(path string, s v1alpha1.MetricSpec) release.Metric {
 		Judge:  judged,
 		Harm:   c.harm(path+".harm", s.Harm, kind),
 	}
+	if kind == release.Rate && s.Harm == "" && m.Source.Server.Name != "" {
+		m.Harm = release.HarmMore // what servers count so are troubles
+	}
 	switch {
 	case m.Judge != "":
 	case always(kind), blames(m):
@@ -111,19 +114,14 @@ func kindWords() []string {
 func (c *checker) source(path string, s *v1alpha1.SourceSpec, kind release.MetricKind) release.Source {
 	if s == nil {
 		if !always(kind) && kind != release.Rate && kind != release.Agreement {
-			c.add(path, "", "is missing; a metric of kind %s needs a source: llm, process, response or prometheus", kind)
+			c.add(path, "", "is missing; a metric of kind %s needs a source: llm, server, process, pods, response or prometheus", kind)
 		}
 		return release.Source{}
 	}
-	c.one(path, choice{"prometheus", s.Prometheus != ""}, choice{"process", s.Process != ""}, choice{"response", s.Response != ""}, choice{"llm", s.LLM != ""})
-	if kind == release.Rate {
-		c.add(path, "leave the source out", "a rate is the throughput that the proxy sees; a query gives a level, which is a gauge")
-	}
+	c.one(path, choice{"prometheus", s.Prometheus != ""}, choice{"process", s.Process != ""}, choice{"pods", s.Pods != ""},
+		choice{"server", s.Server != nil}, choice{"response", s.Response != ""}, choice{"llm", s.LLM != ""})
 	if len(s.Prometheus) > 16<<10 {
 		c.add(path+".prometheus", "", "has %d bytes; at most 16384 are taken", len(s.Prometheus))
-	}
-	if s.Prometheus != "" && kind == release.Latency {
-		c.add(path+".prometheus", "leave the source out for what the proxy sees, or take kind gauge", "a latency is compared request by request, which a query does not give")
 	}
 	if s.Process != "" {
 		word(c, path+".process", s.Process, "cpu", "cpu", "memory")
@@ -132,7 +130,10 @@ func (c *checker) source(path string, s *v1alpha1.SourceSpec, kind release.Metri
 		}
 	}
 	c.response(path+".response", s.Response, kind)
-	return release.Source{Prometheus: s.Prometheus, Process: s.Process, Response: s.Response, LLM: c.fact(path+".llm", s.LLM, kind)}
+	return release.Source{
+		Prometheus: s.Prometheus, Process: s.Process, Response: s.Response, LLM: c.fact(path+".llm", s.LLM, kind),
+		Pods: c.pods(path+".pods", s.Pods, kind), Server: c.server(path+".server", s.Server, kind),
+	}
 }
 
 // response checks that what is measured of an answer is of the metric's kind.

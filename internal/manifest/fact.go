@@ -76,10 +76,11 @@ func kindList(kinds []release.MetricKind) string {
 	return strings.Join(words, " or ")
 }
 
-// blames reports whether a finding about models' answers is one of harm: a
-// change alone is not.
+// blames reports whether a finding about models' answers, or what their server
+// or the pods themselves count, is one of harm: a change or a level alone is not.
 func blames(m release.Metric) bool {
-	return m.Source.LLM != "" && !changes(m.Kind)
+	s := m.Source
+	return (s.LLM != "" || s.Server.Name != "" || s.Pods != "") && !changes(m.Kind) && m.Kind != release.Gauge
 }
 
 // changes reports whether a kind finds any change, for better or worse.
@@ -92,6 +93,9 @@ func (c *checker) finds(path string, m release.Metric, s v1alpha1.MetricSpec) {
 	}
 	if m.Kind == release.Agreement && s.Limit != "" {
 		c.add(path+".limit", "leave it out", "answers are held against stable's own noise, not against a number")
+	}
+	if m.Source.Server.Input() && m.Judge == release.JudgedRollBack {
+		c.add(path+".onFail", "pause or watch", "%s is what users do: a difference accuses the split, and no version is rolled back for it", m.Source.Server.Metric)
 	}
 	if !changes(m.Kind) {
 		return

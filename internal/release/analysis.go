@@ -118,14 +118,23 @@ type Limit struct {
 	Value float64
 }
 
+// What Source.Pods can name.
+const (
+	PodRestarts = "restarts"
+	PodOOMKills = "oomKills"
+)
+
+// PodCounts lists it.
+func PodCounts() []string { return []string{PodRestarts, PodOOMKills} }
+
 // Source says where a metric comes from: exactly one field, or none for what
 // the router itself sees.
 type Source struct {
 	Prometheus string // PromQL with $version, $release, $role, $window
 	Process    string // "cpu" or "memory" of the version's processes
-	Pods       string // "restarts" or "oomKills" of the version's pods
+	Pods       string // of the version's pods: one of PodCounts
 	Server     ServerMetric
-	LLM        Fact   // of a model's answers
+	LLM        Fact // of a model's answers
 	// Response is what the router sees of every answer: "4xx" or "5xx" (share of
 	// answers with such a status code), "bytes" (their size).
 	Response string

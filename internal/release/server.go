@@ -158,6 +158,8 @@ func (m ServerMetric) Kinds() []MetricKind {
 		return []MetricKind{Errors, Proportion}
 	case len(list[0].Of) > 0:
 		return []MetricKind{Proportion}
+	case m.Input():
+		return []MetricKind{Drift}
 	case m.Unit() == "s":
 		return []MetricKind{Latency, Amount, Mean, Drift}
 	}
@@ -172,3 +174,6 @@ var serverUnits = map[string]string{
 
 // Unit is what the values are in; empty: none.
 func (m ServerMetric) Unit() string { return serverUnits[m.Metric] }
+
+// Input reports whether the values are what users send, not what a version does.
+func (m ServerMetric) Input() bool { return m.Metric == "inputTokens" }

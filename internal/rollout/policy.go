@@ -79,6 +79,9 @@ func judgeMetric(m release.Metric, perUser bool) judge.Metric {
 			}
 		}
 	}
+	if m.Source.Server.Name != "" {
+		out.Unit, out.Split = m.Source.Server.Unit(), m.Source.Server.Input()
+	}
 	if m.Source == (release.Source{}) {
 		switch m.Kind {
 		case release.Errors:
