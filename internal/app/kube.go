@@ -13,14 +13,14 @@ import (
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"github.com/haldane-project/haldane/api/v1alpha1"
 	"github.com/haldane-project/haldane/internal/kube"
-	"github.com/haldane-project/haldane/internal/metric"
-	"github.com/haldane-project/haldane/internal/notify"
 	"github.com/haldane-project/haldane/internal/reconcile"
+	"github.com/haldane-project/haldane/internal/release"
+	"github.com/haldane-project/haldane/internal/rollout"
 	kubestore "github.com/haldane-project/haldane/internal/store/kube"
-	"github.com/haldane-project/haldane/internal/traffic"
 	"github.com/haldane-project/haldane/internal/workload/deployment"
 )
 
@@ -53,7 +53,7 @@ func (c Cluster) connect() (*rest.Config, string, error) {
 
 func kubeScheme() (*runtime.Scheme, error) {
 	s := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, v1alpha1.AddToScheme} {
+	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, v1alpha1.AddToScheme, gatewayv1.Install} {
 		if err := add(s); err != nil {
 			return nil, err
 		}
@@ -71,12 +71,18 @@ type ControllerOptions struct {
 	LeaderElect   bool
 	LeaderSpace   string // namespace of the lease; empty: the pod's own, or Cluster.Namespace
 	PauseAtRest   bool   // for clusters without the admission policy
+	Prometheus    string // address of the server where a release names no source; empty: none
+	Data          string // directory for what is scraped; empty: a temporary one
 	Log           *slog.Logger
 }
 
 // saveEvery is longer than on one machine: every save is a write to the API
 // server. A controller that dies costs so much of the judge's evidence at most.
 const saveEvery = 15 * time.Second
+
+// showEvery is how old the figures may be that a Release shows of its instances
+// while nothing else changes.
+const showEvery = 5 * time.Second
 
 // Controller runs the controller until ctx ends or another one leads.
 func Controller(ctx context.Context, o ControllerOptions) error {
@@ -93,26 +99,25 @@ func Controller(ctx context.Context, o ControllerOptions) error {
 	}
 	db := kubestore.New(sh.Client, kubestore.Options{Namespace: so.Namespace, Log: o.Log})
 	defer db.Close()
-	parts := clusterParts(sh, o)
+	parts, err := clusterParts(sh, o)
+	if err != nil {
+		return err
+	}
+	if parts.close != nil {
+		defer func() { _ = parts.close() }() // what is scraped is kept for queries only
+	}
 	at := &clusterView{client: sh.Client, store: db, namespace: so.Namespace}
 	passes := reconcile.New(reconcile.Ports{
 		Store: db, Router: parts.router, Metrics: parts.metrics, Sinks: parts.sinks,
 		Runtime: deployment.New(sh.Client, sh.Changes, deployment.Options{PauseAtRest: o.PauseAtRest}),
-		Parse:   at.parse, Resolve: at.resolve, Ask: askWebhook, SaveEvery: saveEvery, Log: o.Log,
+		Parse:   at.parse, Resolve: at.resolve, Ask: askWebhook, SaveEvery: saveEvery, Defer: showEvery, Log: o.Log,
+		Seen: func(rel release.Release, _ rollout.State, backends []release.Backend, _ bool) {
+			if parts.seen != nil {
+				parts.seen(rel, backends)
+			}
+		},
 	})
 	return sh.Run(ctx, passes.Run, db.Tell)
-}
-
-// parts are what the controller's ports are made of beside store and runtime.
-type parts struct {
-	router  traffic.Router
-	metrics metric.Provider
-	sinks   []notify.Sink
-}
-
-// clusterParts makes them; a test puts its own in its place.
-var clusterParts = func(sh *kube.Shell, o ControllerOptions) parts {
-	return parts{router: clusterRouters(sh), metrics: clusterMetrics(sh, o), sinks: clusterSinks(sh, o)}
 }
 
 func shellOptions(o ControllerOptions) (kube.Options, error) {

@@ -7,12 +7,11 @@ import (
 	"slices"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/haldane-project/haldane/api/v1alpha1"
-	"github.com/haldane-project/haldane/internal/kube"
-	"github.com/haldane-project/haldane/internal/metric"
-	"github.com/haldane-project/haldane/internal/notify"
 	"github.com/haldane-project/haldane/internal/release"
 	"github.com/haldane-project/haldane/internal/rollout"
 	"github.com/haldane-project/haldane/internal/traffic"
@@ -71,28 +70,6 @@ func (r routers) Remove(ctx context.Context, rel release.Release) error {
 	return one.Remove(ctx, rel)
 }
 
-// clusterRouters makes the routers of a cluster.
-func clusterRouters(*kube.Shell) routers { return routers{} }
-
-// clusterMetrics makes the source of evidence.
-func clusterMetrics(*kube.Shell, ControllerOptions) metric.Provider { return noEvidence{} }
-
-// noEvidence says that there is none.
-type noEvidence struct{}
-
-func (noEvidence) Open(context.Context, metric.Subject, []byte) (metric.Reader, error) {
-	return nil, errNoEvidence
-}
-
-func (noEvidence) Check(context.Context, release.Release, []release.Metric) error {
-	return errNoEvidence
-}
-
-var errNoEvidence = fmt.Errorf("this controller has no source of evidence")
-
-// clusterSinks are those who hear of events.
-func clusterSinks(*kube.Shell, ControllerOptions) []notify.Sink { return nil }
-
 // references are the objects beside its Deployment that a Release works with.
 func references(rel *v1alpha1.Release) []string {
 	var out []string
@@ -135,4 +112,19 @@ func references(rel *v1alpha1.Release) []string {
 }
 
 // optionalKinds are the kinds of routes that a cluster may lack.
-func optionalKinds() []client.Object { return nil }
+func optionalKinds() []client.Object {
+	var out []client.Object
+	for _, kind := range []schema.GroupVersionKind{
+		{Group: "gateway.networking.k8s.io", Version: "v1", Kind: "HTTPRoute"},
+		{Group: "gateway.networking.k8s.io", Version: "v1", Kind: "GRPCRoute"},
+		{Group: "policy.linkerd.io", Version: "v1beta3", Kind: "HTTPRoute"},
+		{Group: "networking.istio.io", Version: "v1", Kind: "VirtualService"},
+		{Group: "networking.istio.io", Version: "v1", Kind: "DestinationRule"},
+		{Group: "networking.k8s.io", Version: "v1", Kind: "Ingress"},
+	} {
+		u := &unstructured.Unstructured{} // as the routers read them
+		u.SetGroupVersionKind(kind)
+		out = append(out, u)
+	}
+	return out
+}

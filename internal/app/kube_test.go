@@ -29,6 +29,7 @@ import (
 	"github.com/haldane-project/haldane/deploy/rbac"
 	"github.com/haldane-project/haldane/internal/client"
 	"github.com/haldane-project/haldane/internal/kube"
+	"github.com/haldane-project/haldane/internal/metric"
 	"github.com/haldane-project/haldane/internal/release"
 	"github.com/haldane-project/haldane/internal/rollout"
 	"github.com/haldane-project/haldane/internal/traffic"
@@ -62,6 +63,15 @@ func (r *memoryRouter) Remove(_ context.Context, rel release.Release) error {
 	delete(r.splits, rel.Name)
 	return nil
 }
+
+// noEvidence is a source that has none.
+type noEvidence struct{}
+
+func (noEvidence) Open(context.Context, metric.Subject, []byte) (metric.Reader, error) {
+	return nil, errors.New("this controller has no source of evidence")
+}
+
+func (noEvidence) Check(context.Context, release.Release, []release.Metric) error { return nil }
 
 const shopDeployment = `
 apiVersion: apps/v1
@@ -99,10 +109,11 @@ type shop struct {
 	live       ctrl.Client
 	kubeconfig string
 	user       string // of the controller
+	evidence   metric.Provider
 }
 
 func newShop(t *testing.T) *shop {
-	s := &shop{T: t, Cluster: cluster.ControlPlane(t)}
+	s := &shop{T: t, Cluster: cluster.ControlPlane(t), evidence: noEvidence{}}
 	s.Cluster.Apply(t, "", string(crds.Releases), string(crds.Runs))
 	s.ns = s.Namespace(t)
 	s.FakeKubelet(t, s.ns, cluster.Running)
@@ -166,8 +177,8 @@ contexts: [{name: x, context: {cluster: x, user: x, namespace: %q}}]}`,
 func (s *shop) controller() (stop func()) {
 	s.Helper()
 	router := &memoryRouter{splits: map[string]release.Split{}}
-	clusterParts = func(*kube.Shell, ControllerOptions) parts {
-		return parts{router: router, metrics: noEvidence{}}
+	clusterParts = func(*kube.Shell, ControllerOptions) (parts, error) {
+		return parts{router: router, metrics: s.evidence}, nil
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)

@@ -36,6 +36,8 @@ in the middle of a run, too.`,
 	f.BoolVar(&o.LeaderElect, "leader-elect", false, "let one of several controllers work at a time")
 	f.StringVar(&o.LeaderSpace, "leader-namespace", "", "namespace of the lease (default: the pod's own, or --namespace)")
 	f.BoolVar(&o.PauseAtRest, "pause-at-rest", false, "keep Deployments paused between runs too: for clusters without the admission policy")
+	f.StringVar(&o.Prometheus, "prometheus", "", "address of the Prometheus server of releases that name no source of evidence")
+	f.StringVar(&o.Data, "data", "", "directory for what is scraped (default: a temporary one)")
 	f.StringVar(&format, "log-format", "text", "text or json")
 	f.StringVar(&level, "log-level", "info", "debug, info, warn or error")
 	must(cmd.RegisterFlagCompletionFunc("log-format", fixed("text", "json")))

@@ -67,7 +67,7 @@ spec:
   replicas: %[3]d
   selector: {matchLabels: {app: hello}}
   template:
-    metadata: {labels: {app: hello}}
+    metadata: {labels: {app: hello, app.kubernetes.io/version: "%[1]s"}}
     spec:
       terminationGracePeriodSeconds: 5
       containers:

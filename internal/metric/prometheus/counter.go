@@ -64,6 +64,7 @@ func (m marks) grow(s series, b births) (n int64, newest float64, gaps int) {
 		case math.IsNaN(x.v) || math.IsInf(x.v, 0) || x.v < 0 || known && x.t <= last.T:
 			continue
 		case !known && x.t <= since:
+		case known && b.another && last.T <= b.since:
 		case !known:
 			grown += x.v
 		case x.t-last.T > longestGap:
@@ -96,6 +97,9 @@ func identity(labels map[string]string) string {
 // zero, in seconds since 1970.
 type births struct {
 	since float64
+	// another: before since the series counted another version's requests, behind
+	// the same Service; what grew across that moment may be of either.
+	another bool
 	// scraped is when an instance was scraped first, where that is known: what its
 	// series hold then may be old.
 	scraped map[string]float64

@@ -209,6 +209,15 @@ func TestGain(t *testing.T) {
 	}
 }
 
+// TestAnotherVersionBehindTheSameService: the failures of the run before, which
+// were not scraped then, are not this one's.
+func TestAnotherVersionBehindTheSameService(t *testing.T) {
+	a := answer{[]series{{labels: map[string]string{"code": "500"}, samples: []sample{{60, 100}, {99, 120}, {101, 140}, {102, 141}}}}}
+	if got, _, _ := (marks{}).gain(a, births{since: 100, another: true}, httpLayout(t)); got != (count{N: 1, Bad: 1}) {
+		t.Errorf("gained %+v, want the one request after the first sample of the run", got)
+	}
+}
+
 // TestOldCountersAreNoGain: an instance that is scraped for the first time may
 // hold the counts of an earlier run.
 func TestOldCountersAreNoGain(t *testing.T) {

@@ -354,7 +354,7 @@ func (r *reader) take(p *poll) []metric.Sample {
 	}
 	for i, f := range r.flows {
 		for who, x := range p.parts[i] {
-			r.gaps += f.count(who, x, p.at, births{since: r.cursor.Since, scraped: r.scraped})
+			r.gaps += f.count(who, x, p.at, births{since: r.cursor.Since, scraped: r.scraped, another: who == canary && r.provider.options.Cluster != nil})
 		}
 		batches, err := f.batches(r.cursor.At, r.subject.Metrics)
 		if err != nil {
