@@ -99,6 +99,7 @@ func commands() []entry {
 		{"start", newServe},
 		{"start", newController},
 		{"start", newValidate},
+		{"start", newRender},
 		{"start", newSchema},
 		{"start", newToken},
 		{"act", newApply},
