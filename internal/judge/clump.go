@@ -11,7 +11,7 @@ import "math"
 // is slower than a window out of it, and a steady difference between the
 // versions too.
 //
-// The bets use it in two ways, both valid whatever it says, since it is known
+// Bets and proofs use it in two ways, both valid whatever it says, since it is known
 // before the second that it is used for: every log factor is multiplied by
 // 1/effect (a factor with mean at most 1 keeps that when raised to a power
 // below 1, by Jensen; and m values that are one event then count as one), and
@@ -41,7 +41,7 @@ const (
 	// trusted to hold more than one event.
 	clumpKnown = 10
 	// clumpDoubt is the normal quantile above which an effect is no accident.
-	clumpDoubt = 3.1
+	clumpDoubt = 3.7
 )
 
 // secondCap bounds in nats what a second can add where values come in clumps,
@@ -117,6 +117,44 @@ func (c *clumps) known() bool { return c.filled >= clumpKnown }
 // capped reports whether a second may hold one event only.
 func (c *clumps) capped() bool { return !c.known() || c.effect > 1 }
 
+// counted is how much counts of what was earned in the open second.
+func (c *clumps) counted(gain float64) float64 {
+	gain /= c.effect
+	if c.capped() {
+		return min(gain, secondCap)
+	}
+	return gain
+}
+
+// earned is what the components of a bet earned in the open second, and how
+// much of it is counted in their log e-values.
+type earned struct{ gain, applied []float64 }
+
+func newEarned(n int) earned { return earned{make([]float64, n), make([]float64, n)} }
+
+func (e *earned) clear() {
+	clear(e.gain)
+	clear(e.applied)
+}
+
+// count brings the log e-values up to date with what was earned.
+func (e *earned) count(c *clumps, logE []float64) {
+	for k, gain := range e.gain {
+		now := c.counted(gain)
+		logE[k] += now - e.applied[k]
+		e.applied[k] = now
+	}
+}
+
+// load reads what was earned; c does not change within a second, so what is
+// counted follows from it.
+func (e *earned) load(d *decoder, c *clumps) {
+	d.floats(e.gain)
+	for k, gain := range e.gain {
+		e.applied[k] = c.counted(gain)
+	}
+}
+
 // measure takes the largest effect over versions, levels and windows.
 func (c *clumps) measure() {
 	c.effect = 1
@@ -158,12 +196,22 @@ func (c *clumps) effectOf(side, level, width int) float64 {
 	if pairs < 4 {
 		return 1
 	}
-	// Neighbouring differences share a window: their mean square has variance
-	// 3/pairs rather than 2/pairs.
-	if effect := sum / pairs; effect > 1+clumpDoubt*math.Sqrt(3/pairs) {
+	q, mean := p*(1-p), n*float64(width)/float64(c.filled)
+	if effect := sum / pairs; effect > accident(pairs, (1-6*q)/(mean*q)) {
 		return effect
 	}
 	return 1
+}
+
+// accident is the effect up to which independent values may seem to clump: the
+// upper quantile of the mean square of so many neighbouring differences. They
+// share windows, so that its variance is 3/pairs rather than 2/pairs, and more
+// by the excess kurtosis of one window; its law is nearly gamma, with the
+// quantile of Wilson, Hilferty 1931.
+func accident(pairs, kurtosis float64) float64 {
+	spread := (3 + max(0, kurtosis)) / (9 * pairs)
+	x := 1 - spread + clumpDoubt*math.Sqrt(spread)
+	return x * x * x
 }
 
 // window sums width seconds from the i-th oldest on.

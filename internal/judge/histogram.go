@@ -17,7 +17,7 @@ type histogram struct {
 
 	learned
 	clump          clumps
-	gain, applied  []float64 // of the open second, by component: earned, and counted in logR
+	open           earned // by the components
 	bounds         []float64
 	canary, stable tally // totals, for people
 	guard          *guard
@@ -46,10 +46,10 @@ func newHistogram(m Metric, p Policy, h History) *histogram {
 	if m.Ratio > 0 {
 		for _, l := range p.Looseness {
 			g.shifts = append(g.shifts, int(math.Floor(binShift(m.Kind, 1+(m.Ratio-1)*l)+1e-9)))
-			g.margins = append(g.margins, quantileProof{})
+			g.margins = append(g.margins, quantileProof{open: newEarned(len(betters))})
 		}
 	}
-	g.clump, g.gain, g.applied = newClumps(), make([]float64, len(shapes)), make([]float64, len(shapes))
+	g.clump, g.open = newClumps(), newEarned(len(shapes))
 	g.learn(h.Bins)
 	g.settle()
 	if g.refresh(0) {
@@ -116,8 +116,10 @@ func sum(bins []BinCount) float64 {
 
 func (g *histogram) update(b *Batch) {
 	if g.clump.tick(b.At) {
-		clear(g.gain)
-		clear(g.applied)
+		g.open.clear()
+		for i := range g.margins {
+			g.margins[i].open.clear()
+		}
 	}
 	g.restart(b.At)
 	w := b.Share
@@ -129,7 +131,7 @@ func (g *histogram) update(b *Batch) {
 	}
 	if w > 0 && w < 1 && g.baseN > 0 {
 		g.bet(w, b)
-		g.apply()
+		g.open.count(&g.clump, g.logR)
 		g.prove(w, b)
 	}
 	g.settle()
@@ -145,19 +147,6 @@ func (g *histogram) update(b *Batch) {
 	}
 }
 
-// apply counts the gain of the open second in the components, as far as it may
-// count (clumps).
-func (g *histogram) apply() {
-	for k, gain := range g.gain {
-		gain /= g.clump.effect
-		if g.clump.capped() {
-			gain = min(gain, secondCap)
-		}
-		g.logR[k] += gain - g.applied[k]
-		g.applied[k] = gain
-	}
-}
-
 // bet adds every component's log factor for each value to the open second.
 func (g *histogram) bet(w float64, b *Batch) {
 	table := b.Share > 0
@@ -166,7 +155,7 @@ func (g *histogram) bet(w float64, b *Batch) {
 	}
 	for _, c := range b.Canary.Bins {
 		row := max(0, int(c.Bin)-g.tolerate) * len(shapes)
-		addTimes(g.gain, g.logOdds[row:], float64(c.Count))
+		addTimes(g.open.gain, g.logOdds[row:], float64(c.Count))
 		g.normalise(w, table, row, float64(c.Count))
 	}
 	for _, c := range b.Stable.Bins {
@@ -188,11 +177,11 @@ func (g *histogram) normaliseAll(w float64) {
 
 func (g *histogram) normalise(w float64, table bool, row int, n float64) {
 	if table {
-		addTimes(g.gain, g.norm[row:], -n)
+		addTimes(g.open.gain, g.norm[row:], -n)
 		return
 	}
-	for k, r := range g.odds[row : row+len(g.gain)] {
-		g.gain[k] -= n * math.Log1p(w*(r-1))
+	for k, r := range g.odds[row : row+len(shapes)] {
+		g.open.gain[k] -= n * math.Log1p(w*(r-1))
 	}
 }
 
@@ -222,6 +211,7 @@ func (g *histogram) prove(w float64, b *Batch) {
 			}
 		}
 		g.margins[i].bet(g.above, n)
+		g.margins[i].open.count(&g.clump, g.margins[i].logE[:])
 		if g.margins[i].log() >= g.bar {
 			g.proven[i] = true
 		}
@@ -233,9 +223,11 @@ func (g *histogram) prove(w float64, b *Batch) {
 var betters = [5]float64{0.3, 0.5, 0.7, 0.85, 0.93}
 
 // quantileProof bets against "the canary's values lie above (1+margin) t at
-// least as often as stable's above t".
+// least as often as stable's above t". What it earns in a second counts as far
+// as clumps let: a stall of stable's alone is one event that speaks for the canary.
 type quantileProof struct {
 	logE [len(betters)]float64
+	open earned
 	// the log factors of one value, for the share and rate last seen: the
 	// canary's above and below, stable's above and below
 	w, above float64
@@ -246,9 +238,9 @@ func (p *quantileProof) bet(above float64, n counts) {
 	if n.w != p.w || above != p.above {
 		p.set(above, n.w)
 	}
-	for k := range p.logE {
+	for k := range p.each {
 		f := &p.each[k]
-		p.logE[k] += n.ec*f[0] + (n.nc-n.ec)*f[1] + n.es*f[2] + (n.ns-n.es)*f[3]
+		p.open.gain[k] += n.ec*f[0] + (n.nc-n.ec)*f[1] + n.es*f[2] + (n.ns-n.es)*f[3]
 	}
 }
 

@@ -19,6 +19,7 @@ var shapes = []shape{
 	{factor: 5, part: 0.3, prior: 1, period: 5},
 	{quantile: 0.9, psi: 2, prior: 0.5, period: 60}, {quantile: 0.99, psi: 2.5, prior: 0.7, period: 60},
 	{quantile: 0.999, psi: 12, prior: 0.7, period: 60},
+	{quantile: 1, psi: 500, prior: 0.7, period: 60}, // what stable never did: hangs
 }
 
 // oddsFloor and oddsCeiling bound what one value can say.

@@ -9,7 +9,7 @@ import (
 )
 
 // snapshotVersion is the first byte of a snapshot.
-const snapshotVersion = 3
+const snapshotVersion = 4
 
 // Snapshot returns the state of the run, to be saved with the cursor of its
 // evidence. Restore continues from it bit for bit.
@@ -334,9 +334,9 @@ func (t *tally) load(d *decoder) int64 {
 func (g *histogram) save(out []byte) []byte {
 	out = g.bets.save(out)
 	out = g.learned.save(out)
-	out = appendFloats(appendFloats(g.clump.save(out), g.gain), g.applied)
+	out = appendFloats(g.clump.save(out), g.open.gain)
 	for i := range g.margins {
-		out = appendFloats(out, g.margins[i].logE[:])
+		out = appendFloats(appendFloats(out, g.margins[i].logE[:]), g.margins[i].open.gain)
 		out = appendBool(out, g.proven[i])
 	}
 	return g.guard.save(g.stable.save(g.canary.save(out)))
@@ -346,10 +346,10 @@ func (g *histogram) load(d *decoder) {
 	g.bets.load(d)
 	g.learned.load(d)
 	g.clump.load(d)
-	d.floats(g.gain)
-	d.floats(g.applied)
+	g.open.load(d, &g.clump)
 	for i := range g.margins {
 		d.floats(g.margins[i].logE[:])
+		g.margins[i].open.load(d, &g.clump)
 		g.proven[i] = d.bool()
 	}
 	g.canary.load(d)
