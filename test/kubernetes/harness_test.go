@@ -157,6 +157,12 @@ func (w *world) deploy(version string, replicas int, env ...string) {
 	w.Apply(w.T, w.ns, fmt.Sprintf(app, version, more, replicas))
 }
 
+// deployImage applies a version with another image.
+func (w *world) deployImage(version, image string, replicas int) {
+	text := strings.ReplaceAll(fmt.Sprintf(app, version, "", replicas), "haldane.test/app:1", image)
+	w.Apply(w.T, w.ns, text)
+}
+
 func (w *world) until(what string, ready func() error) {
 	w.Helper()
 	cluster.Eventually(w.T, patience, what, ready)
@@ -380,3 +386,24 @@ func span(shots []load.Shot, version string) (d time.Duration, failed, all int) 
 	}
 	return last.Sub(first), failed, all
 }
+
+// answered tells an error until a version answered a request.
+func answered(tr *traffic, version string) error {
+	if last(tr.all(), version).IsZero() {
+		return fmt.Errorf("%s has answered nothing", version)
+	}
+	return nil
+}
+
+// last is when a version's last answer came.
+func last(shots []load.Shot, version string) time.Time {
+	var at time.Time
+	for _, s := range shots {
+		if end := s.Due.Add(s.Latency); s.Version == version && end.After(at) {
+			at = end
+		}
+	}
+	return at
+}
+
+func contains(text, part string) bool { return strings.Contains(text, part) }

@@ -26,6 +26,7 @@ func TestBadVersionOffGoodOneOn(t *testing.T) {
 
 	w.deploy("v2", 2, "ERRORS=0.2")
 	w.phase("v2", "RolledBack")
+	w.Logf("v2: %s", w.release().Status.Run.Why)
 	first, _ := w.pods("v1")
 	if len(first) != 2 {
 		t.Errorf("after the rollback %d pods of v1 run", len(first))

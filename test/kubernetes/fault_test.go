@@ -1,0 +1,77 @@
+package kubernetes
+
+import (
+	"testing"
+	"time"
+)
+
+// TestControllerKilledWithABadVersionLive: of two controllers the one that works
+// is killed as soon as the bad version answers; the other one takes the traffic
+// off.
+func TestControllerKilledWithABadVersionLive(t *testing.T) {
+	w := newWorld(t, 2, "{weight: 10}, {weight: 50}")
+	first := w.controller("--leader-elect", "--leader-namespace", w.ns)
+	w.phase("v1", "Promoted")
+	w.controller("--leader-elect", "--leader-namespace", w.ns)
+	tr := w.load(200)
+	w.deploy("v2", 2, "ERRORS=0.2")
+	w.until("v2 answers", func() error { return answered(tr, "v2") })
+	first.kill()
+	killed := time.Now()
+	w.phase("v2", "RolledBack")
+	tr.end()
+	shots := tr.all()
+	if bad := lost(shots); len(bad) > 0 {
+		t.Errorf("%d of %d requests were answered by no version, the first: %+v", len(bad), len(shots), bad[0])
+	}
+	off, failed, all := span(shots, "v2")
+	t.Logf("%d requests; v2 answered %d, %d of them failed; from its first failure to its last answer %v, %v after the kill",
+		len(shots), all, failed, off, last(shots, "v2").Sub(killed))
+}
+
+// TestCanaryCrashesUnderTraffic: pods that die under load lose their traffic by
+// their own end, and the route stays whole for the others.
+func TestCanaryCrashesUnderTraffic(t *testing.T) {
+	w := newWorld(t, 2, "{weight: 10}, {weight: 50}")
+	w.controller()
+	w.phase("v1", "Promoted")
+	tr := w.load(200)
+	w.deploy("v2", 2, "CRASH=20")
+	w.phase("v2", "RolledBack")
+	w.Logf("v2: %s", w.release().Status.Run.Why)
+	tr.end()
+	shots := tr.all()
+	bad := lost(shots)
+	for _, s := range shots {
+		if s.Version == "v1" && s.Failed() {
+			t.Errorf("a request to v1 failed: %+v", s)
+			break
+		}
+	}
+	_, _, all := span(shots, "v2")
+	t.Logf("%d requests; v2 answered %d; %d got no answer while its pods died", len(shots), all, len(bad))
+	if len(bad) > 200 { // a gateway that drops the whole route loses 200 a second
+		t.Errorf("%d requests were lost", len(bad))
+	}
+}
+
+// TestImageThatDoesNotExist: a version that never starts sees no traffic, and
+// says why.
+func TestImageThatDoesNotExist(t *testing.T) {
+	w := newWorld(t, 1, "{weight: 10}")
+	w.controller()
+	w.phase("v1", "Promoted")
+	tr := w.load(50)
+	w.deployImage("v2", "haldane.test/absent:1", 1)
+	w.phase("v2", "RolledBack")
+	tr.end()
+	shots := tr.all()
+	if bad := lost(shots); len(bad) > 0 || answered(tr, "v2") == nil {
+		t.Errorf("%d requests were lost; v2 answered: %v", len(bad), answered(tr, "v2") == nil)
+	}
+	why := w.release().Status.Run.Why
+	t.Log(why)
+	if !contains(why, "ErrImageNeverPull") {
+		t.Errorf("the reason is %q", why)
+	}
+}
