@@ -112,7 +112,7 @@ func build(ctx context.Context, o Options, tokens []web.Token) (_ standalone.Par
 	server, err := web.New(web.Options{
 		Store: db, Listen: listener.Addr().String(), Names: o.Names, Tokens: tokens, Version: Version,
 		Log: o.Log, Metrics: m.handler, Query: m.query, Check: check(provider, m.refuse), Plan: plan,
-		Rates: rates(m.recorder, procs), Logs: logs(procs, db),
+		Rates: rates(m.recorder, procs), Logs: logs(procs, db), Differences: differences(copies, rt),
 	})
 	if err != nil {
 		return standalone.Parts{}, err

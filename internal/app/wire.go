@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/haldane-project/haldane/api/v1alpha1"
+	"github.com/haldane-project/haldane/internal/client"
+	"github.com/haldane-project/haldane/internal/compare"
 	"github.com/haldane-project/haldane/internal/manifest"
 	"github.com/haldane-project/haldane/internal/metric"
 	"github.com/haldane-project/haldane/internal/release"
@@ -181,6 +183,13 @@ func logs(p *process.Runtime, db store.Store) func(context.Context, string, rele
 			}
 		}
 		return strings.Join(lines, "\n"), nil
+	}
+}
+
+// differences says what was found of copied requests.
+func differences(c *compare.Recorder, r *router.Router) func(string) client.Differences {
+	return func(name string) client.Differences {
+		return client.Differences{Report: c.Report(name), Dropped: r.Dropped(name)}
 	}
 }
 

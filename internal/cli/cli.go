@@ -109,6 +109,7 @@ func commands() []entry {
 		{"see", newHistory},
 		{"see", newEvents},
 		{"see", newLogs},
+		{"see", newDiff},
 		{"see", newAudit},
 		{"act", newWait},
 		{"act", newPromote},

@@ -186,6 +186,12 @@ func (c *Client) Logs(ctx context.Context, name, version string) (Logs, error) {
 	return l, c.get(ctx, "/api/v1/releases/"+url.PathEscape(name)+"/logs", q, &l)
 }
 
+// Differences returns what was found when requests of a release were copied.
+func (c *Client) Differences(ctx context.Context, name string) (Differences, error) {
+	var d Differences
+	return d, c.get(ctx, "/api/v1/releases/"+url.PathEscape(name)+"/differences", nil, &d)
+}
+
 // Version returns the daemon's version.
 func (c *Client) Version(ctx context.Context) (Version, error) {
 	var v Version

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/haldane-project/haldane/api/v1alpha1"
+	"github.com/haldane-project/haldane/internal/compare"
 	"github.com/haldane-project/haldane/internal/judge"
 	"github.com/haldane-project/haldane/internal/rollout"
 )
@@ -128,6 +129,12 @@ func problem(resp *http.Response, data []byte) error {
 	}
 	p.Status = resp.StatusCode
 	return p
+}
+
+// Differences is what was found when requests were copied to a new version.
+type Differences struct {
+	compare.Report
+	Dropped int64 `json:"dropped"` // copies that were not made, for want of budget
 }
 
 // Record is the judge's realised false alarms, over all runs that compared

@@ -80,6 +80,7 @@ func (s *Server) releaseRoutes(api huma.API) {
 	ask.MaxBodyBytes = maxForm
 	huma.Register(api, ask, s.ask)
 	huma.Register(api, op("get-logs", "GET", "/api/v1/releases/{name}/logs", "The last output of a release's instances.", 404, 501), s.getLogs)
+	s.differenceRoutes(api)
 	huma.Register(api, op("get-version", "GET", "/api/v1/version", "The daemon's version."), s.getVersion)
 }
 

@@ -70,6 +70,8 @@ func TestRoles(t *testing.T) {
 		{"GET", "/api/v1/releases", "", "", Viewer},
 		{"GET", "/api/v1/releases/hello", "", "", Viewer},
 		{"GET", "/api/v1/watch", "", "", Viewer},
+		{"GET", "/api/v1/releases/hello/differences", "", "", Operator},
+		{"GET", "/releases/hello/differences", "", "", Operator},
 		{"GET", "/prometheus/api/v1/query?query=up", "", "", Viewer},
 		{"POST", "/prometheus/api/v1/query", "application/x-www-form-urlencoded", "query=up", Viewer},
 		{"POST", "/api/v1/releases/hello/intents", "application/json", `{"verb":"pause","waitSeconds":1}`, Operator},

@@ -150,6 +150,7 @@ func (s *Server) pageRoutes(mux *http.ServeMux) {
 	mux.HandleFunc("GET /{$}", s.releasesPage)
 	mux.HandleFunc("GET /releases/{name}", s.releasePage)
 	mux.HandleFunc("GET /releases/{name}/logs", s.logsPage)
+	mux.HandleFunc("GET /releases/{name}/differences", s.differencesPage)
 	mux.HandleFunc("GET /releases/{name}/ask", s.askPage)
 	mux.HandleFunc("POST /releases/{name}/ask", s.askForm)
 	mux.HandleFunc("GET /runs/{id}", s.runPage)

@@ -30,6 +30,7 @@ type releaseView struct {
 	Events                []logRow
 	Manifest              string
 	HasLogs, HasRates     bool
+	HasDifferences        bool // requests were copied
 	Applied               stamp
 }
 
@@ -100,7 +101,7 @@ func (s *Server) note(ctx context.Context, r *http.Request, f *frame) {
 
 func (s *Server) viewRelease(ctx context.Context, rec store.Record) (releaseView, error) {
 	v := releaseView{Name: rec.Name, Phase: status.Phase(rec), Sentence: status.Sentence(rec), Split: splitOf(rec),
-		HasLogs: s.o.Logs != nil, HasRates: s.o.Rates != nil, Applied: s.ago(rec.Applied)}
+		HasDifferences: s.o.Differences != nil && s.o.Differences(rec.Name).Counts.Copies > 0, HasLogs: s.o.Logs != nil, HasRates: s.o.Rates != nil, Applied: s.ago(rec.Applied)}
 	events, err := s.lastEvents(ctx, rec)
 	if err != nil {
 		return v, err

@@ -20,6 +20,7 @@ import (
 
 	"golang.org/x/net/netutil"
 
+	"github.com/haldane-project/haldane/internal/client"
 	"github.com/haldane-project/haldane/internal/release"
 	"github.com/haldane-project/haldane/internal/store"
 )
@@ -67,6 +68,9 @@ type Options struct {
 	// Plan says in sentences what applying the release would do; before is the
 	// record it would change, nil for a new one.
 	Plan func(ctx context.Context, rel release.Release, before *store.Record) ([]string, error)
+	// Differences is what was found when a release's requests were copied; nil:
+	// nothing compares them.
+	Differences func(release string) client.Differences
 	// Rates are the requests that the versions of a release get now.
 	Rates func(release string) []Rate
 	// Logs returns the last output of a release's instances; version "" is all.
