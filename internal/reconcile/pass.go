@@ -1,9 +1,7 @@
 package reconcile
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -46,6 +44,7 @@ func (r *Reconciler) pass(ctx context.Context, w *worker) (wake time.Time, gone 
 	if err != nil {
 		return time.Time{}, false, fmt.Errorf("read release %s: %w", w.name, err)
 	}
+	w.goOn(&rec)
 	rel, err := r.parse(w, rec)
 	if err == nil && r.Resolve != nil {
 		rel, err = r.Resolve(ctx, rel)
@@ -70,18 +69,21 @@ func (r *Reconciler) pass(ctx context.Context, w *worker) (wake time.Time, gone 
 	if d.Gone && err == nil {
 		return time.Time{}, true, nil
 	}
-	return r.wake(d, o, acted), false, err
+	return r.wake(w, d, o, acted), false, err
 }
 
 // wake is the time of the next pass: at once after something was changed, so
 // that what is now in force is observed.
-func (r *Reconciler) wake(d rollout.Decision, o observation, acted bool) time.Time {
+func (r *Reconciler) wake(w *worker, d rollout.Decision, o observation, acted bool) time.Time {
 	if acted {
 		return o.in.Now
 	}
 	wake := d.Wake
 	if s := o.in.Split.Settles; o.in.Split.Pending && !s.IsZero() && (wake.IsZero() || s.Before(wake)) {
 		wake = s
+	}
+	if due := w.differs.Add(r.Defer); !w.differs.IsZero() && (wake.IsZero() || due.Before(wake)) {
+		wake = due
 	}
 	if d.Judge {
 		if look := o.in.Now.Add(lookEvery); wake.IsZero() || look.Before(wake) {
@@ -110,7 +112,7 @@ func (r *Reconciler) act(ctx context.Context, w *worker, rec store.Record, o obs
 			errs = append(errs, r.route(ctx, rec, target, d))
 		}
 	}
-	if saveErr == nil || sameState(rec.State, d.State) {
+	if saveErr == nil || sameState(rec.State, d.State, false) {
 		if err := r.Runtime.Apply(ctx, o.in.Release, startable(d.Fleet, o.in)); err != nil {
 			errs = append(errs, fmt.Errorf("apply the instances of %s: %w", w.name, err))
 		}
@@ -178,97 +180,7 @@ func (r *Reconciler) notify(ctx context.Context, name string, events []rollout.E
 	}
 }
 
-// save writes what the pass changed, in one transaction; nothing changed,
-// nothing is written.
-func (r *Reconciler) save(ctx context.Context, w *worker, rec store.Record, o observation, d rollout.Decision) error {
-	s := store.Save{Name: rec.Name, Revision: rec.Revision, State: d.State, Judge: rec.Judge, Cursor: rec.Cursor,
-		Observed: observed(w, o, d), Events: d.Events, Ended: d.Ended, Consumed: d.Consumed, Gone: d.Gone}
-	changed := d.Gone || !sameState(rec.State, d.State) || len(d.Events)+len(d.Consumed) > 0
-	if err := r.addEvidence(w, rec, o, changed, &s); err != nil {
-		return err
-	}
-	if w.session != nil {
-		s.Placebo = w.session.outcome(d)
-	}
-	if !changed && s.Look == nil && sameObserved(rec.Observed, s.Observed) {
-		return nil
-	}
-	if _, err := r.Store.Save(ctx, s); err != nil {
-		return fmt.Errorf("save release %s: %w", w.name, err)
-	}
-	if w.session != nil {
-		w.session.told()
-	}
-	if s.Look != nil {
-		w.session.record.saved()
-		w.savedJudge = o.in.Now
-		if s.KeepLook {
-			w.keptLook = o.in.Now
-		}
-	}
-	return nil
-}
-
-// addEvidence adds the judge's state and the look, once a second and whenever
-// the run changed.
-func (r *Reconciler) addEvidence(w *worker, rec store.Record, o observation, changed bool, s *store.Save) error {
-	if w.session == nil || rec.State.Run == nil || w.session.run != rec.State.Run.ID {
-		return nil
-	}
-	now := o.in.Now
-	due := now.Sub(w.savedJudge) >= r.SaveEvery || now.Before(w.savedJudge)
-	if !changed && !due {
-		return nil
-	}
-	state, err := w.session.snapshot()
-	if err != nil {
-		return fmt.Errorf("snapshot the judge of %s: %w", w.name, err)
-	}
-	if s.Evidence, err = w.session.record.lines(); err != nil {
-		return err
-	}
-	s.Judge, s.Cursor = state, w.session.cursor
-	rep := o.in.Evidence.Report
-	s.Look = w.session.look(rec.State.Run, rep, o.in.Split.Split.Of(rec.State.Run.To.ID), now)
-	s.KeepLook = changed || now.Sub(w.keptLook) >= r.SaveEvery || now.Before(w.keptLook)
-	return nil
-}
-
-func observed(w *worker, o observation, d rollout.Decision) store.Observed {
-	out := store.Observed{At: o.in.Now, Generation: o.in.Release.Generation, Fleet: o.in.Fleet, Split: d.Split}
-	if o.err != nil {
-		out.Error = o.err.Error()
-	} else {
-		out.Error = w.lastErr
-	}
-	return out
-}
-
-func sameObserved(a, b store.Observed) bool {
-	a.At, b.At = time.Time{}, time.Time{}
-	return equalJSON(a, b)
-}
-
-// sameState compares all but the sentence that says what a run waits for: it
-// may count requests, and is saved with the next look.
-func sameState(a, b rollout.State) bool { return equalJSON(wordless(a), wordless(b)) }
-
-func wordless(s rollout.State) rollout.State {
-	if s.Run != nil && !s.Run.Phase.Ended() {
-		r := *s.Run
-		r.Why = ""
-		s.Run = &r
-	}
-	return s
-}
-
 func sameSplit(a, b release.Split) bool { return equalJSON(a, b) }
-
-func equalJSON(a, b any) bool {
-	x, err1 := json.Marshal(a)
-	y, err2 := json.Marshal(b)
-	return err1 == nil && err2 == nil && bytes.Equal(x, y)
-}
 
 // takesAway reports whether some version that is not to take the rest loses share.
 func takesAway(now, want release.Split) bool {

@@ -8,7 +8,7 @@
 // what raises a version's share is saved before it is done, so that a store that
 // can not write never promotes.
 //
-// Read this file first, then pass.go, then session.go (evidence).
+// Read this file first, then pass.go, save.go (what is kept), then session.go (evidence).
 package reconcile
 
 import (
@@ -42,6 +42,11 @@ type Ports struct {
 	// SaveEvery bounds how much of the judge's evidence a crash can lose while a
 	// run stays in its step; whatever changes the run saves at once. Zero: 1 s.
 	SaveEvery time.Duration
+	// Defer bounds how long a save may wait that tells nothing but what was
+	// observed, or moments that a restart would count anew. It is for stores whose
+	// writes are dear; a new phase, step, pause, answer or event is saved at once.
+	// Zero: nothing waits.
+	Defer time.Duration
 	// Ask asks a webhook gate; it may block until ctx ends. Nil: every webhook
 	// gate answers no with a reason.
 	Ask func(ctx context.Context, run rollout.Run, g release.Gate) rollout.GateAnswer

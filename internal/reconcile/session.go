@@ -76,7 +76,7 @@ func (r *Reconciler) openSession(ctx context.Context, w *worker, rec store.Recor
 	if s.lost != "" {
 		r.Log.Warn("the judge begins anew", "release", w.name, "run", run.ID, "error", s.lost)
 	}
-	w.session = s
+	w.session, w.savedJudge = s, r.Now()
 	return s, nil
 }
 

@@ -63,6 +63,9 @@ func plan(s *state, want []rollout.Group, o Options) []act {
 // then scales its old one to nothing because the new one has all instances.
 func adopt(s *state, v release.Version) []act {
 	acts := s.heldUnless(nil)
+	if s.canary.DeletionTimestamp != nil {
+		return acts // it is being handed over
+	}
 	if s.current() != v.ID {
 		acts = append(acts, act{kind: retemplate, what: "go back to the template of " + v.Name, version: v})
 	}

@@ -140,7 +140,7 @@ func (r *Runtime) forget(ctx context.Context, s *state, v release.VersionID) err
 }
 
 func (r *Runtime) dropCanary(ctx context.Context, s *state) error {
-	if s.canary == nil {
+	if s.canary == nil || s.canary.DeletionTimestamp != nil {
 		return nil
 	}
 	return r.client.Delete(ctx, s.canary, client.PropagationPolicy(metav1.DeletePropagationBackground), client.Preconditions{UID: &s.canary.UID})
