@@ -99,10 +99,14 @@ func build(ctx context.Context, o Options, tokens []web.Token) (_ standalone.Par
 	undo = append(undo, func() error { return procs.Close(context.Background()) })
 	ends := endpoints.New(o.Log)
 	fleet := switchboard.New(map[string]workload.Runtime{switchboard.Process: procs, switchboard.Endpoints: ends})
-	provider := embedded.New(m.recorder, m.querier)
-	provider.SetSettled(rt.Settled)
-	provider.SetOverdue(rt.Overdue)
-	provider.SetCopies(copies)
+	proxy := embedded.New(m.recorder, m.querier)
+	proxy.SetSettled(rt.Settled)
+	proxy.SetOverdue(rt.Overdue)
+	proxy.SetCopies(copies)
+	provider, err := m.provider(proxy)
+	if err != nil {
+		return standalone.Parts{}, err
+	}
 	m.recorder.SetUsage(usage(procs, o.Log))
 	m.recorder.SetInFlight(inFlight(rt))
 	passes := reconcile.New(reconcile.Ports{

@@ -11,7 +11,10 @@ import (
 	"sync"
 	"time"
 
+	"github.com/haldane-project/haldane/internal/metric"
 	"github.com/haldane-project/haldane/internal/metric/embedded"
+	"github.com/haldane-project/haldane/internal/metric/join"
+	"github.com/haldane-project/haldane/internal/metric/prometheus"
 	"github.com/haldane-project/haldane/internal/release"
 	"github.com/haldane-project/haldane/internal/rollout"
 	"github.com/haldane-project/haldane/internal/telemetry"
@@ -67,11 +70,36 @@ func (m *metrics) refuse(list []release.Metric) error {
 		return nil
 	}
 	for _, x := range list {
-		if x.Source.Prometheus != "" {
+		if x.Source.Prometheus != "" || x.Source.Server.Name != "" {
 			return fmt.Errorf("metric %s needs the metrics history, which could not be opened: %w; mend that and start Haldane again, or remove the metric", x.Name, none.cause)
 		}
 	}
 	return nil
+}
+
+// storeStale is how old the newest scraped sample may be, and how long a metric
+// may go without a request.
+const storeStale = 10 * time.Second
+
+// provider reads what the versions export from the history, and all else from
+// what the proxy sees.
+func (m *metrics) provider(proxy metric.Provider) (metric.Provider, error) {
+	parts := []join.Part{{Name: "proxy", Provider: proxy, Always: true}}
+	if m.history != nil {
+		store, err := prometheus.New(prometheus.Options{
+			URL: "http://inside", Transport: prometheus.Inside(m.query), Scraped: "up", Stale: storeStale,
+		})
+		if err != nil {
+			return nil, err
+		}
+		parts = append([]join.Part{{Name: "store", Provider: store, Serves: isExported}}, parts...)
+	}
+	return join.New(parts...), nil
+}
+
+// isExported reports whether a metric is counted from what versions export.
+func isExported(m release.Metric) bool {
+	return m.Source.Server.Name != "" || m.Source.Prometheus != "" && m.Kind != release.Gauge
 }
 
 func (m *metrics) close() error {

@@ -10,6 +10,7 @@ package embedded
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -70,6 +71,10 @@ func (p *Provider) Check(_ context.Context, rel release.Release, metrics []relea
 
 func (p *Provider) check(rel release.Release, m release.Metric) error {
 	switch from := m.Source; {
+	case from.Server.Name != "":
+		return fmt.Errorf("what %s exports is read from the metrics history, which this daemon does not keep; its log says why", from.Server.Name)
+	case from.Pods != "":
+		return errors.New("pods are known on Kubernetes only")
 	case from.Prometheus != "":
 		if m.Kind != release.Gauge {
 			return fmt.Errorf("a query gives a level over time, so the kind must be gauge, not %s", m.Kind)
