@@ -108,11 +108,13 @@ func ended(st v1alpha1.ReleaseStatus, run v1alpha1.RunStatus) (outcome, bool) {
 }
 
 // chase follows one release until its goal is reached. generation is the least
-// that a pass must have acted on; run may be empty for the one that is then current.
+// that a pass must have acted on; run may be empty for the one that is then
+// current, or the first one to version where that is given.
 type chase struct {
 	c          *client.Client
 	name       string
 	run        string
+	version    string
 	generation int64
 	goal       goal
 }
@@ -153,6 +155,10 @@ func (ch *chase) look(ctx context.Context, r v1alpha1.Release) (outcome, bool, e
 		return outcome{}, false, nil
 	}
 	run := *st.Run
+	if ch.run == "" && ch.version != "" && run.To != ch.version {
+		serves := st.Stable != nil && st.Stable.Name == ch.version && run.Ended != nil
+		return outcome{exitOK, st.Message}, serves && ch.goal.kind != "phase", nil
+	}
 	if ch.run == "" {
 		ch.run = run.Name
 	}

@@ -67,9 +67,14 @@ func (sh *shell) begin() error {
 	return nil
 }
 
+// onCluster says that the flags name a cluster in place of a daemon.
+func (sh *shell) onCluster() bool {
+	return sh.kube || sh.allNamespaces || sh.cluster != (app.Cluster{})
+}
+
 // connect returns a client of the daemon. Nothing is sent yet.
 func (sh *shell) connect() (*client.Client, error) {
-	if sh.kube || sh.allNamespaces || sh.cluster != (app.Cluster{}) {
+	if sh.onCluster() {
 		return sh.connectCluster()
 	}
 	token, err := sh.token()

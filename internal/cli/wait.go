@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/haldane-project/haldane/internal/app"
 	"github.com/haldane-project/haldane/internal/client"
 	"github.com/haldane-project/haldane/internal/status"
 )
@@ -18,6 +19,7 @@ type waiting struct {
 	timeout    time.Duration
 	goal       goal
 	run        string
+	version    string
 	generation int64
 }
 
@@ -36,7 +38,10 @@ func newWait(sh *shell) *cobra.Command {
 		Long: `Waits until the current run of a release has ended: exit code 0 when the new
 version was promoted, 2 when it was rolled back or aborted, 3 when the time was
 up, 6 when a newer version took its place. The run itself is not touched: Ctrl-C
-and a time-out only end the waiting.`,
+and a time-out only end the waiting.
+
+In a cluster the run that is waited for is that of the version which the
+release's Deployment asks for now, though the controller has not yet seen it.`,
 		Example: `  haldane wait hello --timeout 30m
   haldane wait hello --for step=2
   haldane apply -f release.yaml --wait || echo "not released"   # in a CI job`,
@@ -60,6 +65,11 @@ and a time-out only end the waiting.`,
 				return sh.notFound(cmd.Context(), c, args[0], err)
 			}
 			w.generation = r.Generation
+			if sh.onCluster() && w.run == "" && w.version == "" && g.kind != "deleted" {
+				if w.version, err = app.Deployed(cmd.Context(), sh.cluster, args[0]); err != nil {
+					return err
+				}
+			}
 			return sh.waitFor(cmd.Context(), c, args[0], w)
 		},
 	}
@@ -67,6 +77,7 @@ and a time-out only end the waiting.`,
 	f.StringVar(&until, "for", "promoted", "what to wait for: promoted, ended, step=N, verdict=WORD, phase=WORD or deleted")
 	f.DurationVar(&w.timeout, "timeout", 0, "longest time (0: none); exit code 3")
 	f.StringVar(&w.run, "run", "", "the run to wait for (default: the current one)")
+	f.StringVar(&w.version, "version", "", "wait for the run to this version (default: any; in a cluster the Deployment's)")
 	must(cmd.RegisterFlagCompletionFunc("for", fixed("promoted", "ended", "step=", "verdict=Pass", "phase=Paused", "deleted")))
 	return cmd
 }
@@ -79,7 +90,7 @@ func (sh *shell) waitFor(ctx context.Context, c *client.Client, name string, w w
 	}
 	defer cancel()
 	say := sh.lines(sh.err, sh.talk)
-	ch := chase{c: c, name: name, run: w.run, generation: w.generation, goal: w.goal}
+	ch := chase{c: c, name: name, run: w.run, version: w.version, generation: w.generation, goal: w.goal}
 	out, err := ch.until(limited, say.change)
 	switch {
 	case errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil:
