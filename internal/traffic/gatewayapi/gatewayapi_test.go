@@ -276,6 +276,54 @@ func TestSeveralRoutesOrNone(t *testing.T) {
 	}
 }
 
+// racing is a reader after whose first answer somebody edits the route.
+type racing struct {
+	client.Reader
+	edit func()
+}
+
+func (r *racing) Get(ctx context.Context, key client.ObjectKey, obj client.Object, opts ...client.GetOption) error {
+	err := r.Reader.Get(ctx, key, obj, opts...)
+	if edit := r.edit; edit != nil && obj.GetObjectKind().GroupVersionKind().Kind == "HTTPRoute" && key.Name == "hello" {
+		r.edit = nil
+		edit()
+	}
+	return err
+}
+
+// An edit between read and write: traffic is taken away at once all the same,
+// beside what can not be written at all, and the edit is kept.
+func TestUserEditsBetweenReadAndWrite(t *testing.T) {
+	w := newWorld(t)
+	second := strings.Replace(userRoute, "{name: hello}", "{name: second}", 1)
+	w.c.Apply(t, w.ns, userRoute, second)
+	w.rel.Traffic.GatewayAPI.Routes = append(w.rel.Traffic.GatewayAPI.Routes, release.RouteRef{Kind: "HTTPRoute", Name: "second"})
+	cached := &racing{Reader: w.api}
+	w.router = gatewayapi.New(engine.New(cached, w.api), nil)
+	w.run(t, traffictest.A)
+	w.run(t, traffictest.B)
+	must(t, w.apply(traffictest.Split(0)))
+	must(t, w.apply(traffictest.Split(1000)))
+	must(t, w.c.Dynamic.Resource(routes).Namespace(w.ns).Delete(context.Background(), "second", metav1.DeleteOptions{}))
+	cached.edit = func() {
+		patch := []byte(`{"metadata": {"labels": {"team": "a"}}}`)
+		_, err := w.c.Dynamic.Resource(routes).Namespace(w.ns).Patch(context.Background(), "hello", types.MergePatchType, patch, metav1.PatchOptions{})
+		must(t, err)
+	}
+	if err := w.apply(traffictest.Split(0)); err == nil || !strings.Contains(err.Error(), "HTTPRoute second does not exist") {
+		t.Errorf("error %v: want one that names the route that is gone", err)
+	}
+	if cached.edit != nil {
+		t.Error("nobody edited the route")
+	}
+	if got := w.backends(t, 1); !reflect.DeepEqual(got, map[string]int64{"hello-stable": 100}) {
+		t.Errorf("the route leads to %v: want the traffic off", got)
+	}
+	if w.route(t).GetLabels()["team"] != "a" {
+		t.Error("the edit is lost")
+	}
+}
+
 const denySecond = `
 apiVersion: admissionregistration.k8s.io/v1
 kind: ValidatingAdmissionPolicy

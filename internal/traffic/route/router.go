@@ -11,6 +11,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/haldane-project/haldane/internal/cluster"
 	"github.com/haldane-project/haldane/internal/release"
@@ -62,10 +63,24 @@ func (r *Router) Apply(ctx context.Context, t traffic.Target) error {
 	}
 	for try := 0; ; try++ {
 		err = r.apply(ctx, s, t, try > 0)
-		if !apierrors.IsConflict(err) || try == conflicts {
+		if !moved(err) || try == conflicts {
 			return err
 		}
 	}
+}
+
+// moved reports whether any of the errors that err is made of says that an
+// object changed since it was read.
+func moved(err error) bool {
+	switch e := err.(type) { //nolint:errorlint // the tree is walked here
+	case apierrors.APIStatus:
+		return e.Status().Reason == metav1.StatusReasonConflict || e.Status().Reason == metav1.StatusReasonAlreadyExists
+	case interface{ Unwrap() error }:
+		return moved(e.Unwrap())
+	case interface{ Unwrap() []error }:
+		return slices.ContainsFunc(e.Unwrap(), moved)
+	}
+	return false
 }
 
 func valid(s release.Split) error {
@@ -127,14 +142,17 @@ type force struct {
 
 func inForce(parts []*held) force {
 	var f force
-	for i := len(parts) - 1; i >= 0; i-- {
-		h := parts[i]
+	resting := false
+	for _, h := range slices.Backward(parts) {
 		switch {
+		case h.obj == nil && h.part.Own == nil: // holds nothing
+			continue
 		case h.note == nil:
 			f.mixed = f.mixed || f.note != nil
+			resting = true
 		case f.note == nil:
 			f.note = h.note
-			f.mixed = f.mixed || i < len(parts)-1
+			f.mixed = f.mixed || resting
 		default:
 			f.mixed = f.mixed || !equal(h.note.Split, f.note.Split)
 		}
@@ -390,7 +408,7 @@ func (r *Router) Remove(ctx context.Context, rel release.Release) error {
 	}
 	for try := 0; ; try++ {
 		err = r.remove(ctx, s, rel, try > 0)
-		if !apierrors.IsConflict(err) || try == conflicts {
+		if !moved(err) || try == conflicts {
 			return err
 		}
 	}

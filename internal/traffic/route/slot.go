@@ -182,7 +182,7 @@ func (r *Router) place(ctx context.Context, s Setup, rel release.Release, slots 
 		if !found {
 			err = r.client.Create(ctx, want)
 		} else {
-			err = r.client.Update(ctx, moved(&have, want))
+			err = r.client.Update(ctx, pointed(&have, want))
 		}
 		if err != nil {
 			return fmt.Errorf("point Service %s at version %s: %w", s.key(slot.Name), v, err)
@@ -231,8 +231,8 @@ func sameService(have, want *corev1.Service) bool {
 		have.Spec.PublishNotReadyAddresses == want.Spec.PublishNotReadyAddresses
 }
 
-// moved is the Service as it is, pointed elsewhere.
-func moved(have, want *corev1.Service) *corev1.Service {
+// pointed is the Service as it is, leading elsewhere.
+func pointed(have, want *corev1.Service) *corev1.Service {
 	c := have.DeepCopy()
 	maps.Copy(c.Labels, want.Labels)
 	c.Spec.Selector, c.Spec.Ports = want.Spec.Selector, want.Spec.Ports
