@@ -16,7 +16,7 @@ go vet ./...
 tool golangci-lint run ./...
 ./tools/generate.sh --check
 
-workflows=$(git ls-files '.github/workflows/*.yml' '.github/workflows/*.yaml')
+workflows=$(git ls-files '*.github/workflows/*.yml' '*.github/workflows/*.yaml')
 if [[ -n $workflows ]]; then
 	# shellcheck disable=SC2086 # one argument for each file
 	tool actionlint $workflows

@@ -5,7 +5,7 @@ VERSION       shown in every answer (default: dev)
 ERROR_RATE    share of requests answered 500, from 0 to 1 (default: 0)
 SLOW_RATE     share of requests that are slow, from 0 to 1 (default: 0)
 SLOW_SECONDS  how slow (default: 0.2)
-PORT          where to listen on 127.0.0.1 (default: 5000)
+HOST, PORT    where to listen (default: 127.0.0.1 and 5000)
 """
 
 import logging
@@ -43,4 +43,4 @@ def healthz():
 if __name__ == "__main__":
     # One line for each request would hide the errors.
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    app.run(host="127.0.0.1", port=int(os.environ.get("PORT", "5000")), threaded=True)
+    app.run(host=os.environ.get("HOST", "127.0.0.1"), port=int(os.environ.get("PORT", "5000")), threaded=True)
