@@ -373,10 +373,32 @@ type EmbeddedSpec struct {
 	// the paths that the protocols lay down. Default: off.
 	// +optional
 	Model *ModelSpec `json:"model,omitempty"`
+	// Feedback takes what users say of answers, for metrics whose source is
+	// feedback. Answers get an X-Request-Id where they have none. Default: off.
+	// +optional
+	Feedback *FeedbackSpec `json:"feedback,omitempty"`
 	// Mirror says which requests are copied, where a step or strategy.shadow asks
 	// for copies, and how the answers of both versions are compared.
 	// +optional
 	Mirror *MirrorSpec `json:"mirror,omitempty"`
+}
+
+// FeedbackSpec says how feedback is taken: by POST of {"id": "...", "vote": "up"
+// or "down", "score": 0 to 1, "label": "..."} to path on the release's address, or
+// to /api/v1/releases/NAME/feedback of the daemon. The id is the X-Request-Id of
+// the answer, or the one that a completion or inference gives itself; on the
+// release's address "session", the value of the sticky key, may stand in its
+// place for the last answer to that user. The same said again counts once. Which
+// version answered is kept in memory: feedback on answers from before a restart
+// of the daemon is answered 404.
+type FeedbackSpec struct {
+	// Path on the release's address; requests to it do not reach a version. Default: /feedback.
+	// +kubebuilder:validation:Pattern=`^/[^?#]+$`
+	// +optional
+	Path string `json:"path,omitempty"`
+	// Keep is how long after a request feedback on it is taken. Default: 24h.
+	// +optional
+	Keep *metav1.Duration `json:"keep,omitempty"`
 }
 
 // MirrorSpec says how requests are copied. A copy is made after the user's
@@ -538,7 +560,7 @@ type TLSSpec struct {
 
 // StickySpec says how a user is recognised: exactly one way.
 //
-// +kubebuilder:validation:ExactlyOneOf=cookie;header;jwt;client
+// +kubebuilder:validation:ExactlyOneOf=cookie;header;jwt;client;json
 type StickySpec struct {
 	// Cookie is the name of a cookie that the proxy sets. It holds a random key, never a version.
 	// +optional
@@ -555,6 +577,13 @@ type StickySpec struct {
 	// Client uses the address that the connection comes from.
 	// +optional
 	Client bool `json:"client,omitempty"`
+	// JSON is the dotted path of a field of JSON request bodies whose text or number
+	// is the user or the conversation, such as user or metadata.conversation. A
+	// request whose body is longer than 1 MiB, or has no such field, is assigned by
+	// itself. An id that changes with every turn, as previous_response_id does,
+	// keeps nobody with a version.
+	// +optional
+	JSON string `json:"json,omitempty"`
 }
 
 // ShieldSpec is the second try by stable.

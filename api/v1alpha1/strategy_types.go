@@ -302,7 +302,7 @@ type MetricSpec struct {
 	// p99.9 cut off), category (shares of classes: any change), drift (distribution
 	// of an amount: any change), agreement (answers to copies of one request: which
 	// version's is nearer to the answer that the user got).
-	// +kubebuilder:validation:Enum=errors;latency;amount;proportion;rate;gauge;mean;category;drift;agreement
+	// +kubebuilder:validation:Enum=errors;latency;amount;proportion;rate;gauge;mean;category;drift;agreement;votes
 	Kind string `json:"kind"`
 	// Source of the values. Default: the proxy, for errors, latency and rate, and
 	// the mirror's answers for agreement; every other kind needs one.
@@ -351,7 +351,7 @@ type MetricSpec struct {
 
 // SourceSpec says where values come from: exactly one field.
 //
-// +kubebuilder:validation:ExactlyOneOf=prometheus;process;pods;server;response;llm
+// +kubebuilder:validation:ExactlyOneOf=prometheus;process;pods;server;response;llm;feedback
 type SourceSpec struct {
 	// Prometheus is a query; $version, $release and $role stand for the version
 	// asked about. Of kind gauge it is any PromQL that gives one number. Other
@@ -410,6 +410,14 @@ type SourceSpec struct {
 	// +kubebuilder:validation:Enum=abandoned;cachedTokens;class;cost;empty;finishReason;gap;inputCharacters;inputTokens;invalid;language;model;norm;notANumber;outputCharacters;outputTokens;reasoningTokens;refusal;repeated;score;timePerOutputToken;timeToFirstToken;truncated
 	// +optional
 	LLM string `json:"llm,omitempty"`
+	// Feedback is what users said of answers (traffic.embedded.feedback): votes (kind
+	// votes: share of votes that are down), voteRate (kind rate: votes of the one
+	// version for each of the other's; say harm), scores (kind mean: how far below 1),
+	// labels (kind proportion: share that differ from the class that was predicted).
+	// Only what is said of requests of the run counts.
+	// +kubebuilder:validation:Enum=labels;scores;voteRate;votes
+	// +optional
+	Feedback string `json:"feedback,omitempty"`
 }
 
 // ServerMetricSpec is a metric that a model server exports. Which of its known

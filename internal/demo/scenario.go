@@ -19,7 +19,8 @@ type scenario struct {
 	usual  float64      // share of v1's answers that are errors
 	sample string       // command of this binary that is the service
 	ready  string       // path
-	watch  []obj        // the metrics
+	preset string       // of metrics
+	watch  []obj        // further metrics
 	shield obj
 	model  bool // answers are read along
 }
@@ -67,10 +68,8 @@ var scenarios = []scenario{
 		},
 		// To ask a model twice harms nobody.
 		shield: obj{"methods": []string{http.MethodGet, http.MethodPost}},
-		watch: []obj{
-			{"name": "errors", "kind": "errors", "margin": "+2%"},
-			{"name": "latency", "kind": "latency", "required": false},
-		},
+		preset: "llm",
+		watch:  []obj{{"name": "errors", "kind": "errors", "margin": "+2%"}},
 	},
 }
 
@@ -108,6 +107,10 @@ func (s scenario) manifest(v version, program, listen string) ([]byte, error) {
 	if s.model {
 		embedded["model"] = obj{}
 	}
+	analysis := obj{"metrics": s.watch}
+	if s.preset != "" {
+		analysis["preset"] = s.preset
+	}
 	b, err := json.Marshal(obj{
 		"apiVersion": "haldane.dev/v1alpha1",
 		"kind":       "Release",
@@ -124,7 +127,7 @@ func (s scenario) manifest(v version, program, listen string) ([]byte, error) {
 				"bake":         "2s",
 				"stepDeadline": "2m",
 			},
-			"analysis": obj{"metrics": s.watch},
+			"analysis": analysis,
 		},
 	})
 	if err != nil {

@@ -47,6 +47,7 @@ const (
 
 	// of the Open Inference Protocol
 	fModelVersion
+	fID
 	fOutput
 	fDatatype
 	fShape
@@ -81,6 +82,7 @@ var chatRequest = (&node{}).
 
 // chatAnswer reads chat completions and completions, whole and as events.
 var chatAnswer = usage(choice(choice((&node{}).
+	want("id", fID, word).
 	want("model", fModel, word).
 	want("choices", fChoices, word).
 	want("choices.*", fChoice, word).
@@ -143,13 +145,15 @@ var responseEvent = responseHead((&node{}).
 	want("error", fError, word), "response.")
 
 func responseHead(n *node, at string) *node {
-	return usage(n.want(at+"model", fModel, word).
+	return usage(n.want(at+"id", fID, word).
+		want(at+"model", fModel, word).
 		want(at+"status", fFinish, word).
 		want(at+"incomplete_details.reason", fFinish, word).
 		want(at+"error", fError, word), at)
 }
 
 var inferAnswer = (&node{}).
+	want("id", fID, word).
 	want("model_name", fModel, word).
 	want("model_version", fModelVersion, word).
 	want("error", fError, word).

@@ -137,6 +137,9 @@ func (r *Reply) nameCall(name []byte) {
 	r.calls[r.call].name = string(name)
 }
 
+// maxID bounds an id that an answer gives itself.
+const maxID = 128
+
 // set changes a word only where it differs: most chunks say it again.
 func set(to *string, w []byte) {
 	if *to != string(w) {
@@ -163,6 +166,10 @@ func (r *Reply) value(f field, k kind, w []byte) {
 		return
 	}
 	switch f {
+	case fID:
+		if len(w) <= maxID {
+			set(&a.ID, w)
+		}
 	case fModel:
 		set(&a.Model, w)
 	case fModelVersion:

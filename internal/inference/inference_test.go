@@ -270,7 +270,7 @@ func TestFacts(t *testing.T) {
 	for _, f := range allFacts(t) {
 		t.Run(f.name, func(t *testing.T) {
 			o, _, got := f.exchange.pass(t, interpreterOfTests(), inOne, 0)
-			if diff := cmp.Diff(f.want, *o.Answer); diff != "" {
+			if diff := cmp.Diff(f.want, unnamed(o.Answer)); diff != "" {
 				t.Errorf("facts (-want +got):\n%s", diff)
 			}
 			if o.Cause != f.cause || (o.Outcome == release.Failed) != (f.cause != "") {
@@ -289,7 +289,7 @@ func TestSplitsChangeNothing(t *testing.T) {
 		t.Run(f.name, func(t *testing.T) {
 			check := func(what string, split func(string) []string) {
 				o, _, _ := f.exchange.pass(t, interpreterOfTests(), split, 0)
-				if diff := cmp.Diff(f.want, *o.Answer); diff != "" || o.Cause != f.cause {
+				if diff := cmp.Diff(f.want, unnamed(o.Answer)); diff != "" || o.Cause != f.cause {
 					t.Fatalf("%s: cause %q, facts (-want +got):\n%s", what, o.Cause, diff)
 				}
 			}
@@ -323,7 +323,7 @@ func TestCompressed(t *testing.T) {
 			e.answer = b.String()
 			for _, split := range []func(string) []string{inOne, byBytes} {
 				o, _, got := e.pass(t, interpreterOfTests(), split, 0)
-				if diff := cmp.Diff(f.want, *o.Answer); diff != "" || o.Outcome != release.OK || got != e.answer {
+				if diff := cmp.Diff(f.want, unnamed(o.Answer)); diff != "" || o.Outcome != release.OK || got != e.answer {
 					t.Errorf("%s: outcome %v, facts (-want +got):\n%s", encoding, o.Outcome, diff)
 				}
 			}
@@ -404,6 +404,29 @@ func TestPaths(t *testing.T) {
 		}
 		if got := i.apiOf(httptest.NewRequest("GET", at, nil)); got != "" {
 			t.Errorf("GET %s is %q; want nothing", at, got)
+		}
+	}
+}
+
+// unnamed is what an answer tells beside its id, which TestIDs is about.
+func unnamed(a *release.Answer) release.Answer {
+	out := *a
+	out.ID = ""
+	return out
+}
+
+// TestIDs: what an answer calls itself, in whichever API.
+func TestIDs(t *testing.T) {
+	said := map[string]bool{}
+	for _, f := range allFacts(t) {
+		o, _, _ := f.exchange.pass(t, interpreterOfTests(), inOne, 0)
+		if o.Answer.ID != "" {
+			said[string(o.Answer.API)] = true
+		}
+	}
+	for _, api := range []release.ModelAPI{release.ChatAPI, release.ResponseAPI} {
+		if !said[string(api)] {
+			t.Errorf("no answer of %s has an id; those of %v have", api, said)
 		}
 	}
 }

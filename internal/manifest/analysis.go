@@ -101,7 +101,7 @@ func (c *checker) metric(path string, s v1alpha1.MetricSpec) release.Metric {
 }
 
 var metricKinds = []release.MetricKind{release.Errors, release.Latency, release.Amount, release.Proportion, release.Rate, release.Gauge,
-	release.Mean, release.Category, release.Drift, release.Agreement}
+	release.Mean, release.Category, release.Drift, release.Agreement, release.Votes}
 
 func kindWords() []string {
 	words := make([]string, len(metricKinds))
@@ -114,12 +114,12 @@ func kindWords() []string {
 func (c *checker) source(path string, s *v1alpha1.SourceSpec, kind release.MetricKind) release.Source {
 	if s == nil {
 		if !always(kind) && kind != release.Rate && kind != release.Agreement {
-			c.add(path, "", "is missing; a metric of kind %s needs a source: llm, server, process, pods, response or prometheus", kind)
+			c.add(path, "", "is missing; a metric of kind %s needs a source: llm, feedback, server, process, pods, response or prometheus", kind)
 		}
 		return release.Source{}
 	}
 	c.one(path, choice{"prometheus", s.Prometheus != ""}, choice{"process", s.Process != ""}, choice{"pods", s.Pods != ""},
-		choice{"server", s.Server != nil}, choice{"response", s.Response != ""}, choice{"llm", s.LLM != ""})
+		choice{"server", s.Server != nil}, choice{"response", s.Response != ""}, choice{"llm", s.LLM != ""}, choice{"feedback", s.Feedback != ""})
 	if len(s.Prometheus) > 16<<10 {
 		c.add(path+".prometheus", "", "has %d bytes; at most 16384 are taken", len(s.Prometheus))
 	}
@@ -131,7 +131,7 @@ func (c *checker) source(path string, s *v1alpha1.SourceSpec, kind release.Metri
 	}
 	c.response(path+".response", s.Response, kind)
 	return release.Source{
-		Prometheus: s.Prometheus, Process: s.Process, Response: s.Response, LLM: c.fact(path+".llm", s.LLM, kind),
+		Prometheus: s.Prometheus, Process: s.Process, Response: s.Response, LLM: c.fact(path+".llm", s.LLM, kind, release.Facts()), Feedback: c.fact(path+".feedback", s.Feedback, kind, release.FeedbackFacts()),
 		Pods: c.pods(path+".pods", s.Pods, kind), Server: c.server(path+".server", s.Server, kind),
 	}
 }
@@ -172,7 +172,7 @@ func (c *checker) margin(path, value string, kind release.MetricKind) release.Ma
 	if value == "" {
 		return defaultMargin(kind)
 	}
-	shares := kind == release.Errors || kind == release.Proportion || kind == release.Agreement
+	shares := kind == release.Errors || kind == release.Proportion || kind == release.Agreement || kind == release.Votes
 	hint := `write "10%" for a tenth of stable's figure`
 	if kind == release.Agreement {
 		hint = `write "+5%" for a share of the compared requests`
@@ -239,7 +239,7 @@ func (c *checker) limit(path, value string, kind release.MetricKind, source *v1a
 		return nil
 	}
 	v := number * units[unit]
-	if (kind == release.Errors || kind == release.Proportion) && (v < 0 || v > 1) {
+	if (kind == release.Errors || kind == release.Proportion || kind == release.Votes) && (v < 0 || v > 1) {
 		c.add(path, "", "%s is not a share between 0%% and 100%%", strings.TrimSpace(found[2]+unit))
 		return nil
 	}
@@ -248,7 +248,7 @@ func (c *checker) limit(path, value string, kind release.MetricKind, source *v1a
 
 func unitsOf(kind release.MetricKind, source *v1alpha1.SourceSpec) (allowed []string, hint string) {
 	switch {
-	case kind == release.Errors || kind == release.Proportion:
+	case kind == release.Errors || kind == release.Proportion || kind == release.Votes:
 		return []string{"%"}, `write "<= 1%"`
 	case kind == release.Latency:
 		return []string{"us", "µs", "ms", "s", "m"}, `write "< 300ms"`

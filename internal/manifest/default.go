@@ -22,6 +22,8 @@ const (
 	defaultCurrency        = "USD"
 	defaultCookieTTL       = 720 * time.Hour
 	defaultShieldBody      = 65536
+	defaultFeedbackPath    = "/feedback"
+	defaultFeedbackKeep    = 24 * time.Hour
 	defaultHeaderTimeout   = 10 * time.Second
 	defaultIdleTimeout     = 2 * time.Minute
 	defaultResponseTimeout = time.Minute
@@ -57,7 +59,7 @@ func defaultShielded() []string { return []string{"GET", "HEAD", "OPTIONS", "TRA
 
 // defaultMargin is how much worse a metric may be where nothing is said.
 func defaultMargin(k release.MetricKind) release.Margin {
-	if k == release.Errors || k == release.Proportion {
+	if k == release.Errors || k == release.Proportion || k == release.Votes {
 		return release.Margin{Ratio: 1.5, Difference: 0.001}
 	}
 	switch {

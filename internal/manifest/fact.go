@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 
@@ -48,22 +49,22 @@ func (c *checker) withPreset(path, preset string, own []v1alpha1.MetricSpec) []v
 	return append(out, own...)
 }
 
-// fact reads the name of a fact of models' answers, and holds it to the kind.
-func (c *checker) fact(path, name string, kind release.MetricKind) release.Fact {
+// fact reads the name of one of some facts, and holds it to the kind.
+func (c *checker) fact(path, name string, kind release.MetricKind, facts []release.Fact) release.Fact {
 	if name == "" {
 		return ""
 	}
 	f := release.Fact(name)
-	if !slices.Contains(release.Facts(), f) {
+	if !slices.Contains(facts, f) {
 		var known []string
-		for _, f := range release.Facts() {
+		for _, f := range facts {
 			known = append(known, string(f))
 		}
 		c.add(path, didYouMean(name, known), "unknown fact %s", printable(name))
 		return ""
 	}
 	if kinds := f.Kinds(); !slices.Contains(kinds, kind) {
-		c.add(path, "write kind: "+string(kinds[0]), "%s of an answer is of kind %s; this metric is of kind %s", name, kindList(kinds), kind)
+		c.add(path, "write kind: "+string(kinds[0]), "%s is of kind %s; this metric is of kind %s", name, kindList(kinds), kind)
 	}
 	return f
 }
@@ -110,10 +111,26 @@ func (c *checker) finds(path string, m release.Metric, s v1alpha1.MetricSpec) {
 	}
 }
 
+// feedback reads how feedback is taken.
+func (c *checker) feedback(path string, s *v1alpha1.FeedbackSpec) *release.TakesFeedback {
+	if s == nil {
+		return nil
+	}
+	f := &release.TakesFeedback{Path: cmp.Or(s.Path, defaultFeedbackPath), Keep: c.duration(path+".keep", s.Keep, defaultFeedbackKeep, false)}
+	if !strings.HasPrefix(f.Path, "/") || strings.ContainsAny(f.Path, "?#") || len(f.Path) > maxText {
+		c.add(path+".path", "a path begins with a slash: /feedback", "%s is not a path", printable(s.Path))
+	}
+	return f
+}
+
 // readsModels checks that a release whose metrics are about models' answers has
 // them read.
 func (c *checker) readsModels(rel release.Release) {
 	for _, m := range rel.Analysis.Metrics {
+		if e := rel.Traffic.Embedded; m.Source.Feedback != "" && (e == nil || e.Feedback == nil) {
+			c.add("spec.traffic.embedded.feedback", "add feedback: {}", "is missing; metric %s is what users say (%s), and none is taken", m.Name, m.Source.Feedback)
+			return
+		}
 		if m.Source.LLM == "" {
 			continue
 		}

@@ -49,6 +49,7 @@ func (c *checker) embedded(path string, s *v1alpha1.EmbeddedSpec) *release.Embed
 		Shield:     c.shield(path+".shield", s.Shield),
 		Timeouts:   c.timeouts(path+".timeouts", s.Timeouts),
 		Model:      c.model(path+".model", s.Model),
+		Feedback:   c.feedback(path+".feedback", s.Feedback),
 		Mirror:     c.mirroring(path+".mirror", s.Mirror),
 	}
 }
@@ -67,7 +68,7 @@ func (c *checker) sticky(path string, s *v1alpha1.StickySpec) release.Sticky {
 	if s == nil {
 		return release.Sticky{}
 	}
-	c.one(path, choice{"cookie", s.Cookie != ""}, choice{"header", s.Header != ""}, choice{"jwt", s.JWT != ""}, choice{"client", s.Client})
+	c.one(path, choice{"cookie", s.Cookie != ""}, choice{"header", s.Header != ""}, choice{"jwt", s.JWT != ""}, choice{"client", s.Client}, choice{"json", s.JSON != ""})
 	if s.Cookie != "" && !httpguts.ValidHeaderFieldName(s.Cookie) {
 		c.add(path+".cookie", "", "%s is not the name of a cookie", printable(s.Cookie))
 	}
@@ -77,7 +78,10 @@ func (c *checker) sticky(path string, s *v1alpha1.StickySpec) release.Sticky {
 	if s.JWT != "" {
 		c.text(path+".jwt", s.JWT, "the name of a claim")
 	}
-	sticky := release.Sticky{Cookie: s.Cookie, Header: s.Header, JWT: s.JWT, Client: s.Client}
+	if len(s.JSON) > 256 || s.JSON != "" && slices.Contains(strings.Split(s.JSON, "."), "") {
+		c.add(path+".json", "names joined by dots: metadata.conversation", "%s is not the path of a JSON field", printable(s.JSON))
+	}
+	sticky := release.Sticky{Cookie: s.Cookie, Header: s.Header, JWT: s.JWT, Client: s.Client, JSON: s.JSON}
 	if s.TTL != nil && s.Cookie == "" {
 		c.add(path+".ttl", "", "only a cookie has a TTL")
 	}

@@ -57,6 +57,9 @@ func (x *exchange) writeHeader(res *http.Response) {
 	for name, values := range res.Header {
 		h[name] = values
 	}
+	if id := x.requestID(); id != "" && h["X-Request-Id"] == nil {
+		h["X-Request-Id"] = []string{id}
+	}
 	if x.pick.cookie != "" {
 		setCookie(h, x.table.config.Sticky, x.pick.cookie, x.r.TLS != nil)
 	}

@@ -56,6 +56,9 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	cleanRequest(r.Header, trusted)
 	tellOrigin(r, peer, trusted)
 	traceRequest(r.Header)
+	if p.takesFeedback(w, r, client) {
+		return
+	}
 
 	x := exchanges.Get().(*exchange)
 	*x = exchange{p: p, w: w, r: r, client: client, begin: begin, upgrade: upgrade}
@@ -88,9 +91,10 @@ func (x *exchange) abandon() {
 // lets Set promise that no request follows an old table unseen. False: no
 // instance is ready.
 func (x *exchange) enter() bool {
+	said := x.p.table.Load().readSticky(x.r)
 	for {
 		t := x.p.table.Load()
-		k, fresh := t.stickyKey(x.r, x.client)
+		k, fresh := t.stickyKey(x.r, x.client, said)
 		x.table, x.pick = t, t.choose(x.r, k)
 		x.pick.cookie = fresh
 		if x.pick.to == nil {
@@ -170,7 +174,7 @@ func (x *exchange) attempt(to *target, route release.Route) attempt {
 	}
 	return attempt{to: to, obs: release.Observation{
 		Release: x.p.name, Version: to.version, Weight: weight, Route: route,
-		Unit: x.pick.unit, Begin: begin,
+		Unit: x.pick.unit, Begin: begin, ID: x.requestID(),
 	}}
 }
 

@@ -56,7 +56,7 @@ func TestStickyKeys(t *testing.T) {
 	}
 	table := &Table{config: release.Embedded{Sticky: release.Sticky{Header: "X-User", JWT: "sub", Client: true}}}
 	key := func(header ...string) uint64 {
-		k, fresh := table.stickyKey(request("GET", "http://x/", nil, header...), "10.0.0.1")
+		k, fresh := table.stickyKey(request("GET", "http://x/", nil, header...), "10.0.0.1", "")
 		if fresh != "" {
 			t.Error("a cookie where none is configured")
 		}
@@ -134,7 +134,7 @@ func TestCohort(t *testing.T) {
 	n := 0
 	for i := range 10_000 {
 		r := request("GET", "http://x/", nil, "X-User", fmt.Sprint(i))
-		k, _ := w.Table().stickyKey(r, "")
+		k, _ := w.Table().stickyKey(r, "", "")
 		if w.Table().matched(r, k) != nil {
 			n++
 		}

@@ -30,9 +30,10 @@ type Observer interface {
 
 // Options are what a proxy is made of; the zero value of each field is usable.
 type Options struct {
-	Name     string   // the release; stands in every observation
-	Observer Observer // nil: nobody listens
-	Comparer Comparer // nil: answers to copies are not compared
+	Name     string        // the release; stands in every observation
+	Observer Observer      // nil: nobody listens
+	Comparer Comparer      // nil: answers to copies are not compared
+	Feedback FeedbackTaker // nil: none is taken
 	Limits   Limits
 	// Trusted are peers whose X-Forwarded-* headers are believed. Empty: none.
 	Trusted []netip.Prefix
@@ -85,6 +86,7 @@ func fill[T comparable](field *T, value T) {
 type Proxy struct {
 	name     string
 	observer Observer
+	feedback FeedbackTaker
 	comparer Comparer
 	limits   Limits
 	trusted  []netip.Prefix
@@ -106,7 +108,7 @@ type Proxy struct {
 // New makes a proxy that answers 503 until Set is called.
 func New(o Options) *Proxy {
 	p := &Proxy{
-		name: o.Name, observer: o.Observer, comparer: o.Comparer, limits: o.Limits.orDefaults(),
+		name: o.Name, observer: o.Observer, comparer: o.Comparer, feedback: o.Feedback, limits: o.Limits.orDefaults(),
 		trusted: o.Trusted, log: o.Log, pools: map[release.VersionID]*pool{}, apart: map[release.VersionID]*pool{},
 	}
 	if p.log == nil {

@@ -23,10 +23,13 @@ const (
 	maxToken = 8 << 10 // bytes of a bearer token that is looked into
 )
 
-// stickyKey finds the key of a request: header, JWT claim, cookie, client
-// address, in this order. fresh is a new cookie value that the answer must set.
-func (t *Table) stickyKey(r *http.Request, client string) (k key, fresh string) {
+// stickyKey finds the key of a request: field of the JSON body, which said is,
+// header, JWT claim, cookie, client address, in this order. fresh is a new cookie value that the answer must set.
+func (t *Table) stickyKey(r *http.Request, client, said string) (k key, fresh string) {
 	s := &t.config.Sticky
+	if said != "" {
+		return t.keyOf(said), ""
+	}
 	if s.Header != "" {
 		if v := r.Header.Get(s.Header); v != "" && len(v) <= maxKey {
 			return t.keyOf(v), ""

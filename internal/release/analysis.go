@@ -1,6 +1,9 @@
 package release
 
-import "time"
+import (
+	"cmp"
+	"time"
+)
 
 // Analysis says what is compared and how sure a decision must be.
 type Analysis struct {
@@ -135,7 +138,11 @@ type Source struct {
 	Pods       string // of the version's pods: one of PodCounts
 	Server     ServerMetric
 	LLM        Fact // of a model's answers
+	Feedback   Fact `json:",omitempty"` // of what users said of answers
 	// Response is what the router sees of every answer: "4xx" or "5xx" (share of
 	// answers with such a status code), "bytes" (their size).
 	Response string
 }
+
+// Fact is the fact that a metric is about; false: about none.
+func (s Source) Fact() (FactOf, bool) { return cmp.Or(s.LLM, s.Feedback).Of() }

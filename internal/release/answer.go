@@ -8,6 +8,7 @@ import "time"
 type Answer struct {
 	API          ModelAPI
 	Unread       Unread // why the answer was not read to its end; empty: it was
+	ID           string // that it gives itself
 	RequestModel string // that the client asked for
 	Model        string // that says it answered
 	ModelVersion string // that says it answered (Open Inference Protocol, JSON paths)

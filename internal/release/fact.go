@@ -1,6 +1,7 @@
 package release
 
 import (
+	"maps"
 	"math"
 	"slices"
 )
@@ -43,6 +44,14 @@ const (
 	FactModel        Fact = "model"
 )
 
+// Facts of what users said of answers: words of Source.Feedback.
+const (
+	FactVotes    Fact = "votes"    // down is bad
+	FactVoteRate Fact = "voteRate" // any vote
+	FactScores   Fact = "scores"   // how far below 1
+	FactLabels   Fact = "labels"   // other than the predicted class is bad
+)
+
 // FactForm is what sort of value a fact has.
 type FactForm uint8
 
@@ -63,22 +72,24 @@ type FactOf struct {
 	Input bool
 	// Faults says that it is told of requests that were the client's fault, too.
 	Faults bool
+	// Heard says that it is told by feedback (Observation.Feedback), not by an answer.
+	Heard bool
 	// ByInput says that the value grows with the length of the input.
 	ByInput bool
 
-	Amount func(*Answer) (value float64, ok bool)
+	Amount func(*Observation) (value float64, ok bool)
 	Bad    func(*Observation) (bad, ok bool)
-	Class  func(*Answer) (class string, ok bool)
+	Class  func(*Observation) (class string, ok bool)
 }
 
-// Facts lists the words, sorted.
-func Facts() []Fact {
-	out := make([]Fact, 0, len(facts))
-	for f := range facts {
-		out = append(out, f)
-	}
-	slices.Sort(out)
-	return out
+// Facts lists the words of answers, sorted.
+func Facts() []Fact { return factsHeard(false) }
+
+// FeedbackFacts lists the words of feedback, sorted.
+func FeedbackFacts() []Fact { return factsHeard(true) }
+
+func factsHeard(heard bool) []Fact {
+	return slices.DeleteFunc(slices.Sorted(maps.Keys(facts)), func(f Fact) bool { return facts[f].Heard != heard })
 }
 
 // Of is what is known of a fact; false: there is none of this name.
@@ -90,6 +101,12 @@ func (f Fact) Of() (FactOf, bool) {
 // Kinds are the metric kinds that a fact may be of; the first is the usual one.
 func (f Fact) Kinds() []MetricKind {
 	switch of := facts[f]; {
+	case f == FactVotes:
+		return []MetricKind{Votes}
+	case f == FactVoteRate:
+		return []MetricKind{Rate}
+	case f == FactScores:
+		return []MetricKind{Mean}
 	case of.Form == ShareFact:
 		return []MetricKind{Proportion}
 	case of.Form == ClassFact:
@@ -101,18 +118,18 @@ func (f Fact) Kinds() []MetricKind {
 }
 
 var facts = map[Fact]FactOf{
-	FactFirstToken:       {Form: AmountFact, Unit: "s", ByInput: true, Amount: func(a *Answer) (float64, bool) { return a.FirstToken.Seconds(), a.FirstToken > 0 }},
-	FactPerToken:         {Form: AmountFact, Unit: "s", ByInput: true, Amount: func(a *Answer) (float64, bool) { return a.PerToken.Seconds(), a.PerToken > 0 }},
-	FactGap:              {Form: AmountFact, Unit: "s", ByInput: true, Amount: func(a *Answer) (float64, bool) { return a.Gap.Seconds(), a.Gap > 0 }},
-	FactInputTokens:      {Form: AmountFact, Unit: "tokens", Input: true, Amount: func(a *Answer) (float64, bool) { return float64(a.InputTokens), a.InputTokens > 0 }},
-	FactInputCharacters:  {Form: AmountFact, Unit: "characters", Input: true, Amount: func(a *Answer) (float64, bool) { return float64(a.InputCharacters), a.InputCharacters > 0 }},
-	FactOutputTokens:     {Form: AmountFact, Unit: "tokens", ByInput: true, Amount: func(a *Answer) (float64, bool) { return float64(a.OutputTokens), a.OutputTokens > 0 || a.Empty }},
-	FactOutputCharacters: {Form: AmountFact, Unit: "characters", ByInput: true, Amount: func(a *Answer) (float64, bool) { return float64(a.Characters), a.says() }},
-	FactCachedTokens:     {Form: AmountFact, Unit: "tokens", Input: true, Amount: func(a *Answer) (float64, bool) { return float64(a.CachedTokens), a.InputTokens > 0 }},
-	FactReasoningTokens:  {Form: AmountFact, Unit: "tokens", ByInput: true, Amount: func(a *Answer) (float64, bool) { return float64(a.ReasoningTokens), a.OutputTokens > 0 }},
-	FactCost:             {Form: AmountFact, ByInput: true, Amount: func(a *Answer) (float64, bool) { return a.Cost, a.Priced }},
-	FactScore:            {Form: AmountFact, Amount: func(a *Answer) (float64, bool) { return positive(a.Score), a.Scored }},
-	FactNorm:             {Form: AmountFact, Amount: func(a *Answer) (float64, bool) { return positive(a.Norm), a.API == EmbeddingAPI && a.Length > 0 }},
+	FactFirstToken:       {Form: AmountFact, Unit: "s", ByInput: true, Amount: answered(func(a *Answer) (float64, bool) { return a.FirstToken.Seconds(), a.FirstToken > 0 })},
+	FactPerToken:         {Form: AmountFact, Unit: "s", ByInput: true, Amount: answered(func(a *Answer) (float64, bool) { return a.PerToken.Seconds(), a.PerToken > 0 })},
+	FactGap:              {Form: AmountFact, Unit: "s", ByInput: true, Amount: answered(func(a *Answer) (float64, bool) { return a.Gap.Seconds(), a.Gap > 0 })},
+	FactInputTokens:      {Form: AmountFact, Unit: "tokens", Input: true, Amount: answered(func(a *Answer) (float64, bool) { return float64(a.InputTokens), a.InputTokens > 0 })},
+	FactInputCharacters:  {Form: AmountFact, Unit: "characters", Input: true, Amount: answered(func(a *Answer) (float64, bool) { return float64(a.InputCharacters), a.InputCharacters > 0 })},
+	FactOutputTokens:     {Form: AmountFact, Unit: "tokens", ByInput: true, Amount: answered(func(a *Answer) (float64, bool) { return float64(a.OutputTokens), a.OutputTokens > 0 || a.Empty })},
+	FactOutputCharacters: {Form: AmountFact, Unit: "characters", ByInput: true, Amount: answered(func(a *Answer) (float64, bool) { return float64(a.Characters), a.says() })},
+	FactCachedTokens:     {Form: AmountFact, Unit: "tokens", Input: true, Amount: answered(func(a *Answer) (float64, bool) { return float64(a.CachedTokens), a.InputTokens > 0 })},
+	FactReasoningTokens:  {Form: AmountFact, Unit: "tokens", ByInput: true, Amount: answered(func(a *Answer) (float64, bool) { return float64(a.ReasoningTokens), a.OutputTokens > 0 })},
+	FactCost:             {Form: AmountFact, ByInput: true, Amount: answered(func(a *Answer) (float64, bool) { return a.Cost, a.Priced })},
+	FactScore:            {Form: AmountFact, Amount: answered(func(a *Answer) (float64, bool) { return positive(a.Score), a.Scored })},
+	FactNorm:             {Form: AmountFact, Amount: answered(func(a *Answer) (float64, bool) { return positive(a.Norm), a.API == EmbeddingAPI && a.Length > 0 })},
 
 	FactRefusal:    share(func(a *Answer) (bool, bool) { return a.Refusal || a.RefusalPhrase, a.says() }),
 	FactInvalid:    share(func(a *Answer) (bool, bool) { return a.Format == FormatInvalid, a.Format != FormatUnchecked }),
@@ -122,10 +139,22 @@ var facts = map[Fact]FactOf{
 	FactNotANumber: share(func(a *Answer) (bool, bool) { return a.NaN > 0, a.Length > 0 }),
 	FactAbandoned:  {Form: ShareFact, Faults: true, Bad: abandoned},
 
-	FactFinishReason: {Form: ClassFact, Class: func(a *Answer) (string, bool) { return a.Finish, a.Finish != "" }},
-	FactClass:        {Form: ClassFact, Class: func(a *Answer) (string, bool) { return a.Class, a.Class != "" }},
-	FactLanguage:     {Form: ClassFact, Class: func(a *Answer) (string, bool) { return a.Script, a.Script != "" }},
-	FactModel:        {Form: ClassFact, Class: func(a *Answer) (string, bool) { return a.Model, a.Model != "" }},
+	FactVotes:    {Form: ShareFact, Heard: true, Bad: func(o *Observation) (bool, bool) { return o.Feedback.Vote == VoteDown, o.Feedback.Vote != "" }},
+	FactVoteRate: {Form: ShareFact, Heard: true, Bad: func(o *Observation) (bool, bool) { return o.Feedback.Vote != "", o.Feedback.Vote != "" }},
+	FactScores:   {Form: AmountFact, Heard: true, Amount: func(o *Observation) (float64, bool) { return 1 - o.Feedback.Score, o.Feedback.Scored }},
+	FactLabels: {Form: ShareFact, Heard: true, Bad: func(o *Observation) (bool, bool) {
+		return o.Feedback.Label != o.Answer.Class, o.Feedback.Label != "" && o.Answer.Class != ""
+	}},
+
+	FactFinishReason: {Form: ClassFact, Class: answered(func(a *Answer) (string, bool) { return a.Finish, a.Finish != "" })},
+	FactClass:        {Form: ClassFact, Class: answered(func(a *Answer) (string, bool) { return a.Class, a.Class != "" })},
+	FactLanguage:     {Form: ClassFact, Class: answered(func(a *Answer) (string, bool) { return a.Script, a.Script != "" })},
+	FactModel:        {Form: ClassFact, Class: answered(func(a *Answer) (string, bool) { return a.Model, a.Model != "" })},
+}
+
+// answered asks the answer of an observation.
+func answered[T any](f func(*Answer) (T, bool)) func(*Observation) (T, bool) {
+	return func(o *Observation) (T, bool) { return f(o.Answer) }
 }
 
 func share(f func(*Answer) (bad, ok bool)) FactOf {

@@ -25,6 +25,11 @@ type Observation struct {
 	// Answer is what a model said; nil: the release does not read model traffic,
 	// this request was none, or no answer began.
 	Answer *Answer
+	// ID of the request, where the release takes feedback.
+	ID string
+	// Feedback that came on the answer; only what tells it sets it, and then of
+	// the answer Class alone is known.
+	Feedback *Feedback
 }
 
 // Stage says what of a request an observation tells.

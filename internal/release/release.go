@@ -125,7 +125,8 @@ type Embedded struct {
 	TestHeader string
 	Shield     Shield
 	Timeouts   Timeouts
-	Model      *Model `json:",omitempty"` // nil: model traffic is not read
+	Model      *Model         `json:",omitempty"` // nil: model traffic is not read
+	Feedback   *TakesFeedback `json:",omitempty"` // nil: none is taken
 	Mirror     Mirroring
 }
 
@@ -140,10 +141,13 @@ type Sticky struct {
 	Header string
 	JWT    string // claim of a bearer token (not verified: it only groups requests)
 	Client bool   // client address
+	JSON   string // dotted path of a field of JSON request bodies
 }
 
 // Enabled reports whether requests are assigned by user.
-func (s Sticky) Enabled() bool { return s.Cookie != "" || s.Header != "" || s.JWT != "" || s.Client }
+func (s Sticky) Enabled() bool {
+	return s.Cookie != "" || s.Header != "" || s.JWT != "" || s.Client || s.JSON != ""
+}
 
 // Shield answers a request by stable when the canary failed before its first
 // byte was sent to the client. The failure still counts against the canary.

@@ -70,7 +70,7 @@ func judgeMetric(m release.Metric, perUser bool) judge.Metric {
 		// differences between two processes are real, and no regression.
 		out.Tolerate = out.Ratio
 	}
-	if fact, ok := m.Source.LLM.Of(); ok {
+	if fact, ok := m.Source.Fact(); ok {
 		out.Unit, out.Split = fact.Unit, fact.Input
 		if out.Kind == judge.Proportion {
 			out.PerUnit = perUser

@@ -79,7 +79,7 @@ func (s *side) measure(e *ended, m *measures) {
 	if s.measured == nil {
 		s.measured = make([]measured, len(m.of))
 	}
-	o := release.Observation{Answer: e.answer}
+	o := release.Observation{Answer: e.answer, Feedback: e.heard}
 	switch {
 	case e.fault:
 		o.Outcome = release.ClientFault
@@ -89,6 +89,7 @@ func (s *side) measure(e *ended, m *measures) {
 	for i := range m.of {
 		x, to := &m.of[i], &s.measured[i]
 		switch {
+		case x.Heard != (o.Feedback != nil):
 		case x.Form == release.ShareFact:
 			if bad, ok := x.Bad(&o); ok {
 				to.n++
@@ -99,21 +100,21 @@ func (s *side) measure(e *ended, m *measures) {
 			}
 		case o.Outcome != release.OK:
 		case x.Form == release.AmountFact:
-			if v, ok := x.value(e.answer); ok && m.first(i, e.unit) {
+			if v, ok := x.value(&o); ok && m.first(i, e.unit) {
 				to.amount(v)
 			}
 		default:
-			if class, ok := x.Class(e.answer); ok && m.first(i, e.unit) {
+			if class, ok := x.Class(&o); ok && m.first(i, e.unit) {
 				to.class(class, 1)
 			}
 		}
 	}
 }
 
-func (x *Measure) value(a *release.Answer) (float64, bool) {
-	v, ok := x.Amount(a)
+func (x *Measure) value(o *release.Observation) (float64, bool) {
+	v, ok := x.Amount(o)
 	if ok && x.Level != nil {
-		v /= x.Level(a)
+		v /= x.Level(o.Answer)
 	}
 	return v, ok
 }

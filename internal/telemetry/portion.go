@@ -25,7 +25,7 @@ func (s *side) count(e *ended, m *measures) {
 	if e.answer != nil && e.stage != release.Overdue {
 		s.measure(e, m)
 	}
-	if e.fault {
+	if e.fault || e.heard != nil {
 		return
 	}
 	if e.stage != release.Overdue {

@@ -31,6 +31,7 @@ type Recorder struct {
 	names   map[key]named
 	sources sources
 	created map[key]time.Time // see expire
+	ledgers ledgers
 }
 
 // key names one version of one release.
@@ -76,6 +77,9 @@ func (r *Recorder) Observe(o *release.Observation) {
 	stripe := int(rand.Uint32()) //nolint:gosec // spreads observers over cells; nothing secret
 	if o.Stage != release.Overdue {
 		s.add(stripe, o)
+		if o.ID != "" {
+			r.ledgers.note(o)
+		}
 	}
 	if taps := s.taps.Load(); taps != nil {
 		for _, t := range *taps {
@@ -117,6 +121,7 @@ func (r *Recorder) Label(rel string, v release.VersionID, l Label) {
 // Forget drops all that is known of a release that was deleted.
 func (r *Recorder) Forget(rel string) {
 	r.drop(func(k key, _ *series) bool { return k.release == rel })
+	r.ledgers.forget(rel)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	maps.DeleteFunc(r.names, func(k key, _ named) bool { return k.release == rel })

@@ -31,6 +31,7 @@ type Tap struct {
 	settled  func() time.Time
 	told     func() time.Duration
 	warmUp   int64 // nanoseconds
+	opened   time.Time
 	first    atomic.Int64
 	wake     chan struct{}
 	placebo  placebo
@@ -68,9 +69,10 @@ type ended struct {
 	stage  release.Stage
 	class  uint8 // of the status code; 0: no answer
 	bin    uint16
-	bytes  uint16          // bin of the answer's size
-	fault  bool            // the client's: measures alone may count it
-	answer *release.Answer // where there are measures
+	bytes  uint16            // bin of the answer's size
+	fault  bool              // the client's: measures alone may count it
+	heard  *release.Feedback // of the answer; nothing else counts then
+	answer *release.Answer   // where there are measures
 }
 
 // Whose a request is.
@@ -155,6 +157,7 @@ func (r *Recorder) Tap(rel string, stable, canary release.VersionID, o TapOption
 		placebo:  newPlacebo(),
 		divided:  newDivisions(o.Users),
 		warmUp:   int64(o.WarmUp),
+		opened:   time.Now(),
 		wake:     make(chan struct{}, 1),
 		cells:    make([]tapCell, r.stripes),
 	}
@@ -280,7 +283,7 @@ func (t *Tap) ended(who int, share release.Weight, o *release.Observation) ended
 		e.unit = o.Unit
 	}
 	if t.measures != nil {
-		e.answer, e.fault = o.Answer, o.Outcome == release.ClientFault
+		e.answer, e.heard, e.fault = o.Answer, o.Feedback, o.Outcome == release.ClientFault
 	}
 	if who == stable && t.placebo.draws(o, share) {
 		e.who = labelled

@@ -32,7 +32,7 @@ const mostClasses = 64
 func newFacts(metrics []release.Metric, was []known, past []*release.Answer) *facts {
 	f := &facts{metrics: metrics}
 	for i, m := range metrics {
-		of, ok := m.Source.LLM.Of()
+		of, ok := m.Source.Fact()
 		if !ok {
 			continue
 		}
@@ -54,7 +54,7 @@ func newFacts(metrics []release.Metric, was []known, past []*release.Answer) *fa
 // checkFact says whether the embedded proxy can tell a fact of this release.
 func checkFact(rel release.Release, m release.Metric) error {
 	fact := m.Source.LLM
-	if _, ok := fact.Of(); !ok {
+	if of, ok := fact.Of(); !ok || of.Heard {
 		return fmt.Errorf("source llm: %q is not a fact of a model's answer; known: %v", fact, release.Facts())
 	}
 	if kinds := fact.Kinds(); !slices.Contains(kinds, m.Kind) {
@@ -70,6 +70,21 @@ func checkFact(rel release.Release, m release.Metric) error {
 	return nil
 }
 
+// checkFeedback says whether feedback on this release is taken.
+func checkFeedback(rel release.Release, m release.Metric) error {
+	of, ok := m.Source.Feedback.Of()
+	if !ok || !of.Heard {
+		return fmt.Errorf("source feedback: there is no %q; known: %v", m.Source.Feedback, release.FeedbackFacts())
+	}
+	if kinds := m.Source.Feedback.Kinds(); !slices.Contains(kinds, m.Kind) {
+		return fmt.Errorf("source feedback: %s is of kind %v, not %s", m.Source.Feedback, kinds, m.Kind)
+	}
+	if e := rel.Traffic.Embedded; e == nil || e.Feedback == nil {
+		return fmt.Errorf("source feedback: this release takes none; set traffic.embedded.feedback")
+	}
+	return nil
+}
+
 // side is a measure of one version as the judge reads it.
 func (f *facts) side(i int, c telemetry.Count) judge.Side {
 	if c.Measured == nil {
@@ -78,6 +93,9 @@ func (f *facts) side(i int, c telemetry.Count) judge.Side {
 	m := c.Measured[i]
 	switch f.measures[i].Form {
 	case release.ShareFact:
+		if f.metrics[f.index[i]].Kind == release.Rate {
+			return judge.Side{N: m.N, Bad: m.N}
+		}
 		return judge.Side{N: m.N, Bad: m.Bad, Units: m.Users, Firsts: m.Firsts}
 	case release.ClassFact:
 		return judge.Side{Classes: f.known[i].count(m.Classes)}
@@ -152,7 +170,7 @@ func newLevels(of release.FactOf, past []*release.Answer) *levels {
 	}
 	var all []value
 	for _, a := range past {
-		if v, ok := of.Amount(a); ok && v > 0 {
+		if v, ok := of.Amount(&release.Observation{Answer: a}); ok && v > 0 {
 			all = append(all, value{a.InputCharacters, v})
 		}
 	}

@@ -90,6 +90,8 @@ func (p *Provider) check(rel release.Release, m release.Metric) error {
 		return checkResponse(m)
 	case from.LLM != "":
 		return checkFact(rel, m)
+	case from.Feedback != "":
+		return checkFeedback(rel, m)
 	}
 	switch m.Kind {
 	case release.Errors, release.Latency, release.Rate:

@@ -226,7 +226,7 @@ func (r *reader) History(ctx context.Context) ([]judge.History, error) {
 					out[i].Values = append(out[i].Values, v)
 				}
 			}
-		case m.Source.LLM == "":
+		case !isFact(m):
 			out[i] = historyOf(m, count)
 		}
 	}

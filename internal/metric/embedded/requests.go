@@ -51,8 +51,11 @@ func (r *requests) told() time.Duration {
 
 // isRequest reports whether the proxy's own requests are a metric's source.
 func isRequest(m release.Metric) bool {
-	return m.Source == release.Source{} && m.Kind != release.Agreement || m.Source.Response != "" || m.Source.LLM != ""
+	return m.Source == release.Source{} && m.Kind != release.Agreement || m.Source.Response != "" || isFact(m)
 }
+
+// isFact reports whether it is about models' answers, or what users said of them.
+func isFact(m release.Metric) bool { return m.Source.LLM != "" || m.Source.Feedback != "" }
 
 // any reports whether some metric is about requests.
 func (r *requests) any() bool {
@@ -87,7 +90,7 @@ func (r *requests) samples(at float64, share release.Weight, canary, stable tele
 	var out []metric.Sample
 	of := judge.Batch{At: at, Share: fraction(share)}
 	for i, m := range r.metrics {
-		if isRequest(m) && m.Source.LLM == "" {
+		if isRequest(m) && !isFact(m) {
 			of.Canary, of.Stable = sideOf(m, canary), sideOf(m, stable)
 			out = append(out, metric.Sample{Metric: i, Batch: of})
 		}

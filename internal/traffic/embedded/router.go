@@ -26,8 +26,9 @@ import (
 
 // Options are what a router is made of; the zero value of each field is usable.
 type Options struct {
-	Observer proxy.Observer // told of every request of every release
-	Comparer Comparer       // told of every request that was copied; nil: nobody is
+	Observer proxy.Observer      // told of every request of every release
+	Feedback proxy.FeedbackTaker // told what users said of answers; nil: nobody
+	Comparer Comparer            // told of every request that was copied; nil: nobody is
 	Limits   proxy.Limits
 	Trusted  []netip.Prefix // peers whose X-Forwarded-* are believed
 	Drain    time.Duration  // longest time for requests on a listener that is given up; default 30 s
@@ -85,7 +86,7 @@ func (r *Router) Apply(_ context.Context, t traffic.Target) error {
 	fresh := s == nil
 	if fresh {
 		s = &served{proxy: proxy.New(proxy.Options{
-			Name: t.Release.Name, Observer: r.options.Observer, Comparer: r.options.Comparer, Limits: r.options.Limits,
+			Name: t.Release.Name, Observer: r.options.Observer, Comparer: r.options.Comparer, Feedback: r.options.Feedback, Limits: r.options.Limits,
 			Trusted: r.options.Trusted, Log: r.options.Log,
 		})}
 	}
@@ -110,6 +111,17 @@ func (r *Router) Apply(_ context.Context, t traffic.Target) error {
 		r.move(s, c.Listen, next)
 	}
 	return nil
+}
+
+// Feedback takes what was said of an answer of a release (proxy.Proxy.Feedback).
+func (r *Router) Feedback(name string, f release.Feedback, session string) error {
+	r.mu.Lock()
+	s := r.serving[name]
+	r.mu.Unlock()
+	if s == nil {
+		return release.UnknownAnswer{Why: fmt.Sprintf("release %s is not served here, so no answer of it is known", name)}
+	}
+	return s.proxy.Feedback(f, session)
 }
 
 func routing(t traffic.Target, c release.Embedded) proxy.Routing {
