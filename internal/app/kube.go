@@ -82,7 +82,7 @@ const saveEvery = 15 * time.Second
 
 // showEvery is how old the figures may be that a Release shows of its instances
 // while nothing else changes.
-const showEvery = 5 * time.Second
+const showEvery = 10 * time.Second
 
 // Controller runs the controller until ctx ends or another one leads.
 func Controller(ctx context.Context, o ControllerOptions) error {

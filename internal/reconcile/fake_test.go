@@ -36,6 +36,7 @@ type house struct {
 	t      *testing.T
 	cancel context.CancelFunc
 	ended  chan struct{}
+	dear   bool         // saves are dear
 	logged bytes.Buffer // what the reconciler logged; read it when all is at rest
 
 	mu      sync.Mutex
@@ -98,7 +99,7 @@ func step(w release.Weight) release.Step {
 func (h *house) start() {
 	ctx, cancel := context.WithCancel(context.Background())
 	h.cancel, h.ended = cancel, make(chan struct{})
-	r := reconcile.New(reconcile.Ports{
+	ports := reconcile.Ports{
 		Store: fakeStore{house: h}, Router: fakeRouter{h}, Runtime: fakeRuntime{h}, Metrics: fakeProvider{h},
 		Sinks: []notify.Sink{fakeSink{h, "first"}, fakeSink{h, "second"}},
 		Parse: func(store.Record) (release.Release, error) { return h.release, nil },
@@ -109,7 +110,11 @@ func (h *house) start() {
 			return h.answer()
 		},
 		Log: slog.New(slog.NewTextHandler(&h.logged, nil)),
-	})
+	}
+	if h.dear {
+		ports.SaveEvery, ports.Defer = time.Minute, 10*time.Second
+	}
+	r := reconcile.New(ports)
 	go func() {
 		defer close(h.ended)
 		if err := r.Run(ctx); err != nil {

@@ -39,7 +39,7 @@ func (r *Reconciler) observe(ctx context.Context, w *worker, rec store.Record, r
 		errs = append(errs, fmt.Errorf("read the open intents: %w", err))
 	}
 	o.in.Gates = w.gateAnswers(rec.State.Run)
-	if err := r.gather(ctx, w, rec, rel, &o.in); err != nil {
+	if err := r.gather(ctx, w, rec, &o.in); err != nil {
 		errs = append(errs, err)
 	}
 	o.err = errors.Join(errs...)
@@ -47,8 +47,8 @@ func (r *Reconciler) observe(ctx context.Context, w *worker, rec store.Record, r
 }
 
 // gather reads the evidence of the current run.
-func (r *Reconciler) gather(ctx context.Context, w *worker, rec store.Record, rel release.Release, in *rollout.Input) error {
-	s, err := r.openSession(ctx, w, rec, rel)
+func (r *Reconciler) gather(ctx context.Context, w *worker, rec store.Record, in *rollout.Input) error {
+	s, err := r.openSession(ctx, w, rec, in)
 	if s == nil || err != nil {
 		if err != nil {
 			in.Evidence.Missing = err.Error()

@@ -132,13 +132,17 @@ func wordless(s rollout.State) rollout.State {
 
 // lasting is a state without what a restart finds out anew: the moments from
 // which holds, drains and shortages count, so that they can only take longer,
-// and the wish for instances ahead of the next step.
+// the wish for instances ahead of the next step, and, once the new version is
+// stable, that the old one's traffic has left.
 func lasting(s rollout.State) rollout.State {
 	s = wordless(s)
 	if s.Run != nil && s.Run.Phase == rollout.Progressing {
 		r := *s.Run
 		r.Entered, r.Short, r.StepBase, r.Ahead = time.Time{}, time.Time{}, 0, false
 		s.Run = &r
+	}
+	if s.Run != nil && s.Run.Phase == rollout.Finishing {
+		s.Leaving = nil
 	}
 	s.Leaving = slices.Clone(s.Leaving)
 	for i := range s.Leaving {

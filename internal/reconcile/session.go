@@ -48,7 +48,7 @@ type saved struct {
 
 // openSession opens or continues the judge of a run. A run of another version
 // than the session's closes the old one.
-func (r *Reconciler) openSession(ctx context.Context, w *worker, rec store.Record, rel release.Release) (*session, error) {
+func (r *Reconciler) openSession(ctx context.Context, w *worker, rec store.Record, in *rollout.Input) (*session, error) {
 	run := rec.State.Run
 	if !judged(run) {
 		w.closeSession()
@@ -61,7 +61,7 @@ func (r *Reconciler) openSession(ctx context.Context, w *worker, rec store.Recor
 	policy := rollout.Policy(run.Analysis, run.Plan)
 	was, cursor := savedJudge(rec, run.ID)
 	reader, err := r.Metrics.Open(ctx, metric.Subject{
-		Release: rel, Run: run.ID, Stable: *run.From, Canary: run.To,
+		Release: in.Release, Run: run.ID, Stable: *run.From, Canary: run.To,
 		Started: run.Started, Metrics: run.Analysis.Metrics,
 	}, cursor)
 	if err != nil {
@@ -76,7 +76,7 @@ func (r *Reconciler) openSession(ctx context.Context, w *worker, rec store.Recor
 	if s.lost != "" {
 		r.Log.Warn("the judge begins anew", "release", w.name, "run", run.ID, "error", s.lost)
 	}
-	w.session, w.savedJudge = s, r.Now()
+	w.session, w.savedJudge = s, in.Now // what is there from before is saved with what comes
 	return s, nil
 }
 

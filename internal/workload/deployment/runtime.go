@@ -42,7 +42,8 @@ type Runtime struct {
 	options Options
 
 	mu    sync.Mutex
-	freed map[string]bool // releases whose Deployment was given back to its user
+	freed map[string]bool      // releases whose Deployment was given back to its user
+	ended map[string]types.UID // second Deployments that were deleted, by release
 }
 
 var _ workload.Runtime = (*Runtime)(nil)
@@ -50,7 +51,7 @@ var _ workload.Runtime = (*Runtime)(nil)
 // New returns a Runtime. Whoever watches the cluster marks in changes the
 // releases whose Deployments, ReplicaSets or pods changed.
 func New(c *cluster.Client, changes *workload.Changes, o Options) *Runtime {
-	return &Runtime{client: c, changes: changes, options: o, freed: map[string]bool{}}
+	return &Runtime{client: c, changes: changes, options: o, freed: map[string]bool{}, ended: map[string]types.UID{}}
 }
 
 // Changed implements workload.Runtime.
@@ -70,7 +71,7 @@ func (r *Runtime) Apply(ctx context.Context, rel release.Release, want []rollout
 	if err != nil || s.user == nil {
 		if s != nil && len(want) == 0 {
 			r.free(rel.Name)
-			return r.dropCanary(ctx, s)
+			return r.dropCanary(ctx, rel.Name, s)
 		}
 		return errors.Join(err, missing(s, err))
 	}
@@ -106,7 +107,7 @@ func missing(s *state, err error) error {
 
 // giveBack makes the user's Deployment what it would be without Haldane.
 func (r *Runtime) giveBack(ctx context.Context, rel release.Release, s *state) error {
-	if err := r.dropCanary(ctx, s); err != nil {
+	if err := r.dropCanary(ctx, rel.Name, s); err != nil {
 		return err
 	}
 	if err := r.patch(ctx, s.user, without(s.user)); err != nil {

@@ -43,10 +43,25 @@ func (r *Runtime) read(ctx context.Context, rel release.Release) (*state, error)
 	if s.canary != nil && s.canary.Labels[cluster.ReleaseLabel] != cluster.Key(rel.Name).Name {
 		return nil, fmt.Errorf("Deployment %s is not Haldane's, and the new version of %s is to run under that name: rename it", second, s.key)
 	}
+	r.markEnded(rel.Name, s.canary)
 	if s.user == nil {
 		return s, nil
 	}
 	return s, r.readSets(ctx, s)
+}
+
+// markEnded marks a second Deployment as being deleted that this runtime has
+// deleted: the cache may not know yet.
+func (r *Runtime) markEnded(name string, canary *appsv1.Deployment) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case canary == nil:
+		delete(r.ended, name)
+	case canary.DeletionTimestamp == nil && r.ended[name] == canary.UID:
+		now := metav1.Now()
+		canary.DeletionTimestamp = &now
+	}
 }
 
 func (r *Runtime) deployment(ctx context.Context, k types.NamespacedName) (*appsv1.Deployment, error) {

@@ -23,7 +23,7 @@ func (r *Runtime) do(ctx context.Context, rel release.Release, s *state, a act) 
 	case let:
 		return r.patch(ctx, s.user, loose(s.user, rel))
 	case dropCanary:
-		return r.dropCanary(ctx, s)
+		return r.dropCanary(ctx, rel.Name, s)
 	case create:
 		return r.create(ctx, rel, s, a)
 	case scale:
@@ -33,8 +33,7 @@ func (r *Runtime) do(ctx context.Context, rel release.Release, s *state, a act) 
 	case forget:
 		return r.forget(ctx, s, a.version.ID)
 	case orphan:
-		return r.client.Delete(ctx, s.canary, client.PropagationPolicy(metav1.DeletePropagationOrphan),
-			client.Preconditions{UID: &s.canary.UID, ResourceVersion: &s.canary.ResourceVersion})
+		return r.deleteCanary(ctx, rel.Name, s, metav1.DeletePropagationOrphan)
 	default:
 		return fmt.Errorf("its pod template is not kept any more: raise spec.revisionHistoryLimit of the Deployment, or apply that template again")
 	}
@@ -139,9 +138,23 @@ func (r *Runtime) forget(ctx context.Context, s *state, v release.VersionID) err
 	return nil
 }
 
-func (r *Runtime) dropCanary(ctx context.Context, s *state) error {
+func (r *Runtime) dropCanary(ctx context.Context, name string, s *state) error {
 	if s.canary == nil || s.canary.DeletionTimestamp != nil {
 		return nil
 	}
-	return r.client.Delete(ctx, s.canary, client.PropagationPolicy(metav1.DeletePropagationBackground), client.Preconditions{UID: &s.canary.UID})
+	return r.deleteCanary(ctx, name, s, metav1.DeletePropagationBackground)
+}
+
+func (r *Runtime) deleteCanary(ctx context.Context, name string, s *state, pods metav1.DeletionPropagation) error {
+	must := client.Preconditions{UID: &s.canary.UID}
+	if pods == metav1.DeletePropagationOrphan { // what is handed over is what was seen
+		must.ResourceVersion = &s.canary.ResourceVersion
+	}
+	err := r.client.Delete(ctx, s.canary, client.PropagationPolicy(pods), must)
+	if err == nil {
+		r.mu.Lock()
+		r.ended[name] = s.canary.UID
+		r.mu.Unlock()
+	}
+	return err
 }

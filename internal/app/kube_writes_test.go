@@ -1,0 +1,93 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/haldane-project/haldane/internal/judge"
+	"github.com/haldane-project/haldane/internal/metric"
+	"github.com/haldane-project/haldane/internal/release"
+	"github.com/haldane-project/haldane/test/cluster"
+)
+
+// script is a source whose requests all succeed, a thousand for each look. It
+// counts what it gave, and goes on behind a cursor.
+type script struct {
+	mu    sync.Mutex
+	given map[string]int64 // requests of the canary, by run
+}
+
+func newScript() *script { return &script{given: map[string]int64{}} }
+
+func (s *script) Open(_ context.Context, sub metric.Subject, cursor []byte) (metric.Reader, error) {
+	r := &scriptReader{script: s, run: sub.Run, began: sub.Started, wake: make(chan struct{})}
+	if cursor != nil {
+		if _, err := fmt.Sscan(string(cursor), &r.read); err != nil {
+			return nil, err
+		}
+	}
+	return r, nil
+}
+
+func (s *script) Check(context.Context, release.Release, []release.Metric) error { return nil }
+
+type scriptReader struct {
+	*script
+	run   string
+	began time.Time
+	read  int64
+	wake  chan struct{}
+}
+
+func (r *scriptReader) History(context.Context) ([]judge.History, error) { return nil, nil }
+func (r *scriptReader) Wake() <-chan struct{}                            { return r.wake }
+func (r *scriptReader) Close() error                                     { return nil }
+
+func (r *scriptReader) Read(context.Context) (metric.Reading, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := time.Now()
+	r.read += 500
+	r.given[r.run] = max(r.given[r.run], r.read)
+	return metric.Reading{Newest: now, Cursor: fmt.Append(nil, r.read), Samples: []metric.Sample{{Batch: judge.Batch{
+		At: now.Sub(r.began).Seconds(), Canary: judge.Side{N: 500}, Stable: judge.Side{N: 500}}}}}, nil
+}
+
+const fourSteps = `
+apiVersion: haldane.dev/v1alpha1
+kind: Release
+metadata: {name: hello}
+spec:
+  workload: {deployment: {name: hello}}
+  traffic: {replicas: {}}
+  strategy:
+    canary: {steps: [{weight: 10}, {weight: 25}, {weight: 50}, {weight: 75}]}
+    bake: 1s
+  analysis:
+    metrics: [{name: errors, kind: errors}]
+`
+
+// mostWrites of one run of four steps; what a router writes comes on top, one
+// for each weight.
+const mostWrites = 15
+
+func TestClusterRunWritesLittle(t *testing.T) {
+	s := newShop(t)
+	s.evidence = newScript()
+	s.Cluster.Apply(t, s.ns, fmt.Sprintf(shopDeployment, "v1"), fourSteps)
+	s.controller()
+	s.until("v1 serves", s.serves("hello", "v1"))
+	s.until("the API server has taken the policy in", s.policyHolds)
+	mark := s.Mark(t)
+	s.Cluster.Apply(t, s.ns, fmt.Sprintf(shopDeployment, "v2"))
+	s.until("v2 serves", s.serves("hello", "v2"))
+	time.Sleep(showEvery + time.Second) // what waited counts, too
+	writes := s.Requests(t, mark, func(r cluster.Request) bool { return r.User == s.user && r.Write() })
+	t.Logf("%d writes: %v", len(writes), cluster.Tally(writes))
+	if len(writes) > mostWrites {
+		t.Errorf("a run of four steps wrote %d times, at most %d: %v", len(writes), mostWrites, writes)
+	}
+}
