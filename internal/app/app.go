@@ -91,7 +91,7 @@ func build(ctx context.Context, o Options, tokens []web.Token) (_ standalone.Par
 	m := openMetrics(o)
 	undo = append(undo, m.close)
 	copies := compare.New()
-	rt := router.New(router.Options{Observer: m.recorder, Comparer: copies, Drain: o.Grace, Log: o.Log})
+	rt := router.New(router.Options{Observer: m.recorder, Feedback: m.recorder, Comparer: copies, Drain: o.Grace, Log: o.Log})
 	procs, err := process.New(process.Options{Dir: filepath.Join(o.Data, "processes"), Logger: o.Log, InFlight: rt.InFlightAt})
 	if err != nil {
 		return standalone.Parts{}, err
@@ -116,7 +116,7 @@ func build(ctx context.Context, o Options, tokens []web.Token) (_ standalone.Par
 	server, err := web.New(web.Options{
 		Store: db, Listen: listener.Addr().String(), Names: o.Names, Tokens: tokens, Version: Version,
 		Log: o.Log, Metrics: m.handler, Query: m.query, Check: check(provider, m.refuse), Plan: plan,
-		Rates: rates(m.recorder, procs), Logs: logs(procs, db), Differences: differences(copies, rt),
+		Rates: rates(m.recorder, procs), Feedback: rt.Feedback, Logs: logs(procs, db), Differences: differences(copies, rt),
 	})
 	if err != nil {
 		return standalone.Parts{}, err

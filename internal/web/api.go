@@ -52,6 +52,7 @@ func (s *Server) apiRoutes(mux *http.ServeMux) {
 	s.releaseRoutes(api)
 	s.runRoutes(api)
 	s.evidenceRoute(mux, api)
+	s.feedbackRoute(api)
 	s.watchRoute(mux, api)
 	doc, err := json.Marshal(api.OpenAPI())
 	if err != nil {

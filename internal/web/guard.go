@@ -180,7 +180,7 @@ func roleFor(method, path string) Role {
 		return Operator
 	case safe(method), method == http.MethodPost && (strings.HasPrefix(path, "/prometheus/") || path == "/logout"):
 		return Viewer
-	case method == http.MethodPost && strings.HasPrefix(path, "/api/v1/releases/") && strings.HasSuffix(path, "/intents"):
+	case method == http.MethodPost && strings.HasPrefix(path, "/api/v1/releases/") && (strings.HasSuffix(path, "/intents") || strings.HasSuffix(path, "/feedback")):
 		return Operator
 	case method == http.MethodPost && strings.HasPrefix(path, "/releases/") && strings.HasSuffix(path, "/ask"):
 		return Operator

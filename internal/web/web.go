@@ -71,6 +71,8 @@ type Options struct {
 	// Differences is what was found when a release's requests were copied; nil:
 	// nothing compares them.
 	Differences func(release string) client.Differences
+	// Feedback takes what was said of an answer of a release; nil: nobody does.
+	Feedback func(name string, f release.Feedback, session string) error
 	// Rates are the requests that the versions of a release get now.
 	Rates func(release string) []Rate
 	// Logs returns the last output of a release's instances; version "" is all.
