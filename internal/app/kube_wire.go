@@ -12,6 +12,9 @@ import (
 	"github.com/haldane-project/haldane/internal/release"
 	"github.com/haldane-project/haldane/internal/traffic"
 	"github.com/haldane-project/haldane/internal/traffic/gatewayapi"
+	"github.com/haldane-project/haldane/internal/traffic/istio"
+	"github.com/haldane-project/haldane/internal/traffic/nginx"
+	"github.com/haldane-project/haldane/internal/traffic/replicas"
 )
 
 // parts are what the controller's ports are made of beside store and runtime.
@@ -48,5 +51,8 @@ var clusterParts = func(sh *kube.Shell, o ControllerOptions) (parts, error) {
 // clusterRouters makes the routers of a cluster.
 func clusterRouters(sh *kube.Shell) routers {
 	gateway := gatewayapi.New(sh.Client, nil)
-	return routers{"gatewayAPI": gateway, "linkerd": gateway}
+	return routers{
+		"gatewayAPI": gateway, "linkerd": gateway, "istio": istio.New(sh.Client, nil),
+		"nginx": nginx.New(sh.Client, nil), "replicas": replicas.New(sh.Client),
+	}
 }

@@ -212,7 +212,7 @@ func (w writer) mirror(out, rule map[string]any, m *release.Mirror, slots route.
 }
 
 // reset implements route.Part.Reset: the slots' references become one to the Service.
-func (w writer) reset(rule map[string]any) bool {
+func (w writer) reset(rule map[string]any, _ []any) bool {
 	ours := []string{cluster.StableService(w.service), cluster.CanaryService(w.service)}
 	var list []any
 	done := false

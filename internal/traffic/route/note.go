@@ -5,7 +5,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -89,14 +91,14 @@ func (h *held) reconcile() error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", h.part, err)
 	}
-	if equal(h.list, want.Items) {
+	if equal(h.list, want.Items) && maps.Equal(h.annotations(), want.Annotations) {
 		return nil
 	}
 	h.edited, h.open = true, true
 	var original []any
 	for _, item := range h.list {
 		if i := slices.IndexFunc(want.Items, func(x any) bool { return equal(x, item) }); i >= 0 {
-			if m, ok := Clone(item).(map[string]any); ok && h.part.Reset(m) {
+			if m, ok := Clone(item).(map[string]any); ok && h.part.Reset(m, n.Original) {
 				h.open = false
 			}
 			if from := want.From[i]; from >= 0 {
@@ -104,7 +106,11 @@ func (h *held) reconcile() error {
 			}
 			continue
 		}
-		if m, ok := Clone(item).(map[string]any); ok && h.part.Reset(m) {
+		if slices.ContainsFunc(n.Original, func(x any) bool { return equal(x, item) }) {
+			original = append(original, item) // written again as it was
+			continue
+		}
+		if m, ok := Clone(item).(map[string]any); ok && h.part.Reset(m, n.Original) {
 			h.open = false
 			item = m
 		}
@@ -112,6 +118,17 @@ func (h *held) reconcile() error {
 	}
 	n.Original = original
 	return nil
+}
+
+// annotations are those that Render writes.
+func (h *held) annotations() map[string]string {
+	out := map[string]string{}
+	for k, v := range h.obj.GetAnnotations() {
+		if h.part.Annotations != "" && strings.HasPrefix(k, h.part.Annotations) {
+			out[k] = v
+		}
+	}
+	return out
 }
 
 // original is what the user wrote.

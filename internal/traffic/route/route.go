@@ -62,9 +62,11 @@ type Part struct {
 	Transient bool
 	// Render writes a split into the original list.
 	Render func(original []any, split release.Split, slots Slots) (Rendering, error)
-	// Reset takes the slots out of an item that somebody edited midway; false:
-	// it has none.
-	Reset func(item map[string]any) bool
+	// Reset takes the slots out of an item that somebody edited midway, given
+	// the original list; false: it has none.
+	Reset func(item map[string]any, original []any) bool
+	// Annotations is the prefix of those that Render writes; empty: none.
+	Annotations string
 	// Accepted reports whether whoever acts on the object has taken it in; an
 	// error says why it was refused. Nil: it does not say.
 	Accepted func(obj *unstructured.Unstructured) (bool, error)
@@ -74,6 +76,8 @@ type Part struct {
 type Rendering struct {
 	Items []any
 	From  []int // for each item its index in the original, -1 for one that was added
+	// Annotations of an object that Haldane owns, all with the part's prefix.
+	Annotations map[string]string
 }
 
 // Slots say under which name, and by which pod-template-hash, each version is

@@ -111,7 +111,7 @@ func (r *Router) apply(ctx context.Context, s Setup, t traffic.Target, live bool
 		}
 	}
 	if t.Alone || len(t.Split.Shares) == 0 {
-		return errors.Join(append(missing, r.rest(ctx, s, t, parts))...)
+		return errors.Join(append(missing, r.rest(ctx, s, t, parts, len(t.Split.Shares) == 0))...)
 	}
 	now, rising := inForce(parts), true
 	if now.note != nil && !now.mixed {
@@ -252,7 +252,7 @@ func (r *Router) writeAll(ctx context.Context, s Setup, t traffic.Target, change
 		before := *c.held
 		err := r.write(ctx, s, t.Release, c, false)
 		if err == nil {
-			before.obj, changes[i].before = c.obj, &before
+			changes[i].before, changes[i].created = &before, before.obj == nil
 			continue
 		}
 		if !rising {
@@ -267,13 +267,14 @@ func (r *Router) writeAll(ctx context.Context, s Setup, t traffic.Target, change
 	return errors.Join(errs...)
 }
 
-// rest makes all objects what the user wrote.
-func (r *Router) rest(ctx context.Context, s Setup, t traffic.Target, parts []*held) error {
+// rest makes all objects what the user wrote. What Haldane owns there at rest is
+// there before the first split, so that proxies know it when it comes to matter.
+func (r *Router) rest(ctx context.Context, s Setup, t traffic.Target, parts []*held, gone bool) error {
 	wrote := false
 	var errs []error
 	for _, h := range slices.Backward(parts) {
-		wrote = wrote || h.note != nil
-		errs = append(errs, r.restore(ctx, s, t.Release, h))
+		wrote = wrote || h.note != nil || h.obj == nil && h.part.Own != nil && !h.part.Transient
+		errs = append(errs, r.restore(ctx, s, t.Release, h, gone))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return err
@@ -426,7 +427,7 @@ func (r *Router) remove(ctx context.Context, s Setup, rel release.Release, live 
 			return r.part(ctx, s, traffic.Target{Release: rel, Split: split}, parts, now, now.mixed)
 		}
 	}
-	if err := r.rest(ctx, s, traffic.Target{Release: rel}, parts); err != nil {
+	if err := r.rest(ctx, s, traffic.Target{Release: rel}, parts, true); err != nil {
 		return err
 	}
 	if err := r.deleteOwned(ctx, s, rel, parts); err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -21,8 +22,11 @@ type change struct {
 	*held
 	list []any
 	note *Note // nil: at rest
+	// annotations that Render writes; nil: at rest.
+	annotations map[string]string
 	// before is the part as it was, once the change is written.
-	before *held
+	before  *held
+	created bool // there was none
 }
 
 // changeTo is what makes a part hold a split; nil: it does already.
@@ -37,10 +41,10 @@ func changeTo(h *held, split release.Split, slots Slots) (*change, error) {
 	} else if h.obj != nil {
 		n.Managers = appliers(h.obj, h.part.Path)
 	}
-	if h.note != nil && equal(h.list, want.Items) && equal(h.note, n) {
+	if h.note != nil && equal(h.list, want.Items) && equal(h.note, n) && maps.Equal(h.annotations(), want.Annotations) {
 		return nil, nil
 	}
-	return &change{held: h, list: want.Items, note: n}, nil
+	return &change{held: h, list: want.Items, note: n, annotations: want.Annotations}, nil
 }
 
 // appliers returns the field managers where one of them applied the list
@@ -77,16 +81,22 @@ func (r *Router) write(ctx context.Context, s Setup, rel release.Release, c *cha
 	if c.obj == nil {
 		return r.create(ctx, s, rel, c, try)
 	}
-	annotation := any(nil)
+	annotations := map[string]any{Annotation: nil}
+	for k := range c.held.annotations() {
+		annotations[k] = nil
+	}
+	for k, v := range c.annotations {
+		annotations[k] = v
+	}
 	if c.note != nil {
 		text, err := c.note.text()
 		if err != nil {
 			return fmt.Errorf("%s: %w", c.part, err)
 		}
-		annotation = text
+		annotations[Annotation] = text
 	}
 	body := nest(c.part.Path, c.list)
-	body["metadata"] = map[string]any{"resourceVersion": c.obj.GetResourceVersion(), "annotations": map[string]any{Annotation: annotation}}
+	body["metadata"] = map[string]any{"resourceVersion": c.obj.GetResourceVersion(), "annotations": annotations}
 	u := c.obj.DeepCopy()
 	if err := r.patch(ctx, u, body, try); err != nil {
 		return fmt.Errorf("write the split into %s: %w", c.part, err)
@@ -110,19 +120,27 @@ func (r *Router) patch(ctx context.Context, u *unstructured.Unstructured, body m
 }
 
 // create makes an object that Haldane owns.
-func (r *Router) create(ctx context.Context, s Setup, rel release.Release, c *change, try bool) error {
+func (r *Router) create(ctx context.Context, s Setup, rel release.Release, c *change, try bool) (err error) {
 	u := &unstructured.Unstructured{Object: c.part.Own()}
 	u.SetGroupVersionKind(c.part.Kind)
 	u.SetNamespace(s.Namespace)
 	u.SetName(c.part.Name)
 	u.SetLabels(map[string]string{cluster.ReleaseLabel: cluster.Key(rel.Name).Name})
 	u.SetOwnerReferences(owners(rel))
-	text, err := c.note.text()
-	if err != nil {
-		return fmt.Errorf("%s: %w", c.part, err)
+	annotations := maps.Clone(u.GetAnnotations())
+	if annotations == nil {
+		annotations = map[string]string{}
 	}
-	u.SetAnnotations(map[string]string{Annotation: text})
-	if err := unstructured.SetNestedSlice(u.Object, c.list, c.part.Path...); err != nil {
+	maps.Copy(annotations, c.annotations)
+	if c.note != nil {
+		text, err := c.note.text()
+		if err != nil {
+			return fmt.Errorf("%s: %w", c.part, err)
+		}
+		annotations[Annotation] = text
+	}
+	u.SetAnnotations(annotations)
+	if err = unstructured.SetNestedSlice(u.Object, c.list, c.part.Path...); err != nil {
 		return fmt.Errorf("%s: %w", c.part, err)
 	}
 	if try {
@@ -136,8 +154,11 @@ func (r *Router) create(ctx context.Context, s Setup, rel release.Release, c *ch
 	return nil
 }
 
-// restore makes an object what it is at rest.
-func (r *Router) restore(ctx context.Context, s Setup, rel release.Release, h *held) error {
+// restore makes an object what it is at rest; gone: the release is deleted.
+func (r *Router) restore(ctx context.Context, s Setup, rel release.Release, h *held, gone bool) error {
+	if h.obj == nil && h.part.Own != nil && !h.part.Transient && !gone {
+		return r.create(ctx, s, rel, &change{held: h, list: h.original()}, false)
+	}
 	if h.obj == nil || h.note == nil {
 		return nil
 	}
@@ -162,10 +183,12 @@ func (r *Router) restore(ctx context.Context, s Setup, rel release.Release, h *h
 
 // undo makes a part what it was before a change.
 func (r *Router) undo(ctx context.Context, s Setup, rel release.Release, c *change) error {
-	if c.before.list == nil && c.before.note == nil && c.part.Own != nil {
+	if c.created {
 		return r.client.Delete(ctx, c.obj)
 	}
-	back := &change{held: c.before, list: c.before.list, note: c.before.note}
+	now := *c.before // as it was, at the version that was written
+	now.obj = c.obj
+	back := &change{held: &now, list: c.before.list, note: c.before.note, annotations: c.before.annotations()}
 	return r.write(ctx, s, rel, back, false)
 }
 
