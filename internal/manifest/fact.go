@@ -77,10 +77,14 @@ func kindList(kinds []release.MetricKind) string {
 	return strings.Join(words, " or ")
 }
 
-// blames reports whether a finding about models' answers, or what their server
-// or the pods themselves count, is one of harm: a change or a level alone is not.
+// blames reports whether a finding about models' answers, what users say of them,
+// or what their server or the pods themselves count, is one of harm: a change or a
+// level alone is not.
 func blames(m release.Metric) bool {
 	s := m.Source
+	if s.Feedback != "" {
+		return m.Kind != release.Rate // more votes, or fewer, are a change
+	}
 	return (s.LLM != "" || s.Server.Name != "" || s.Pods != "") && !changes(m.Kind) && m.Kind != release.Gauge
 }
 

@@ -141,3 +141,31 @@ func TestTheDigitsExample(t *testing.T) {
 		})
 	}
 }
+
+// A classifier that answers as fast and as often as its predecessor, and wrongly:
+// a person is asked, since the classes change; with labels, which come later, it
+// is taken off. The better one is promoted.
+func TestDigitsAreJudgedByWhatTheySay(t *testing.T) {
+	needsE2E(t)
+	dir, err := filepath.Abs("../../examples/digits")
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := start(t)
+	read := func(version string) (file, manifest string) {
+		file = filepath.Join(dir, version+".yaml")
+		return file, example(t, file, "127.0.0.1:8080", d.front, "[python3,", "[/usr/bin/python3,", "env: {", `env: {PYTHONDONTWRITEBYTECODE: "1", `)
+	}
+	d.release(read("release"))
+	ctx, cancel := context.WithCancel(t.Context())
+	cmd := exec.CommandContext(ctx, "/usr/bin/python3", "client.py", "http://"+d.front, "--rate", "100", "--label-after", "0.5")
+	cmd.Dir, cmd.Env = dir, append(os.Environ(), "PYTHONDONTWRITEBYTECODE=1")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { cancel(); _ = cmd.Wait() }()
+	file, manifest := read("v2")
+	d.wants(file, manifest, "RolledBack", "wrong")
+	file, manifest = read("v3")
+	d.wants(file, manifest, "Promoted", "")
+}

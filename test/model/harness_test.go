@@ -68,7 +68,7 @@ func freeAddress(t *testing.T) string {
 }
 
 // release applies a manifest, as the file that it came from, and waits until its
-// version serves alone or its run has ended.
+// version serves alone, or its run has ended or paused.
 func (d *daemon) release(file, manifest string) v1alpha1.Release {
 	d.Helper()
 	ctx, cancel := context.WithTimeout(d.Context(), patience)
@@ -85,7 +85,7 @@ func (d *daemon) release(file, manifest string) v1alpha1.Release {
 			return nil
 		}
 		last = *c.Release
-		if st := last.Status; st.ObservedGeneration >= applied.Release.Generation && (st.Phase == "Idle" || st.Phase == "RolledBack") {
+		if st := last.Status; st.ObservedGeneration >= applied.Release.Generation && (st.Phase == "Idle" || st.Phase == "RolledBack" || st.Phase == "Paused") {
 			return done
 		}
 		return nil

@@ -1,0 +1,167 @@
+package model
+
+import (
+	"fmt"
+	"maps"
+	"math"
+	"net/http/httptest"
+	"os"
+	"strconv"
+	"testing"
+
+	"github.com/haldane-project/haldane/api/v1alpha1"
+	"github.com/haldane-project/haldane/internal/judge"
+)
+
+const (
+	chat  = "/v1/chat/completions"
+	plain = `{"model":"ngram","stream":true,"messages":[{"role":"user","content":"What is firedamp?"}]}`
+	asked = `{"model":"ngram","stream":true,"messages":[{"role":"user","content":"Which gas?"}],"response_format":{"type":"json_schema","json_schema":{"name":"gas",
+"strict":true,"schema":{"type":"object","properties":{"gas":{"type":"string","enum":["firedamp","whitedamp"]},"deadly":{"type":"boolean"}},"required":["gas","deadly"],"additionalProperties":false}}}}`
+)
+
+// half is the share at which the versions of these tests are compared.
+const half = 0.5
+
+// planted is a fault of the sample server, and the metric that must find it.
+type planted struct {
+	env    map[string]string
+	body   string
+	metric string
+	share  float64 // of answers that have it; 0: all are slower or longer
+}
+
+var faults = map[string]planted{
+	"slow first token": {map[string]string{"FIRST_TOKEN": "30ms"}, plain, "time-to-first-token", 0},
+	"slow tokens":      {map[string]string{"PER_TOKEN": "5ms"}, plain, "time-per-output-token", 0},
+	"rambling":         {map[string]string{"RAMBLE": "0.5"}, plain, "output-tokens", 0.5},
+	"broken JSON":      {map[string]string{"BREAK_JSON": "0.2"}, asked, "invalid", 0.2},
+	"refusals":         {map[string]string{"REFUSE": "0.2"}, plain, "refusal", 0.2},
+	"empty answers":    {map[string]string{"EMPTY": "0.2"}, plain, "empty", 0.2},
+	"repetition":       {map[string]string{"REPEAT": "0.3"}, plain, "repeated", 0.3},
+	"cut streams":      {map[string]string{"CUT": "0.1"}, plain, "errors", 0.1},
+	"error events":     {map[string]string{"STREAM_ERROR": "0.1"}, plain, "errors", 0.1},
+}
+
+// Every planted fault answers with a 200, and the metric that is about it, or one
+// that it shows in as well, rolls it back.
+func TestPlantedFaultsAreRolledBack(t *testing.T) {
+	needsE2E(t)
+	for name, f := range faults {
+		t.Run(name, func(t *testing.T) {
+			d := start(t)
+			run := d.versions(f.env, f.body, 20)
+			rep := d.deciding(run.Name)
+			if run.Phase != "RolledBack" {
+				for _, m := range rep.Metrics {
+					t.Logf("%s: canary %d of %d, stable %d of %d, %.1f of %.1f nats: %s", m.Name, m.Canary.Bad, m.Canary.N, m.Stable.Bad, m.Stable.N, m.LogE, m.Threshold, m.Reason)
+				}
+				t.Fatalf("%s: %s; %+v", run.Phase, run.Why, run.Metrics)
+			}
+			found := false
+			for _, m := range rep.Metrics {
+				if m.Name == f.metric {
+					found = m.LogE >= m.Threshold/2
+					t.Logf("%s; evidence of %s %.1f of %.1f nats, after %d requests, where no test needs fewer than %.0f",
+						run.Why, m.Name, m.LogE, m.Threshold, rep.Canary+rep.Stable, limit(rep.Threshold, f.share))
+				}
+			}
+			if !found {
+				t.Errorf("%s has found nothing: %s", f.metric, run.Why)
+			}
+		})
+	}
+}
+
+// limit is how many requests every test needs on average to reach so many nats,
+// where a share of the canary's answers has a mark that none of stable's has: the
+// threshold over the information of an answer about the version that gave it.
+// Share 0: every answer tells.
+func limit(threshold, share float64) float64 {
+	const w = half
+	if share == 0 {
+		return threshold / -(w*math.Log(w) + (1-w)*math.Log(1-w))
+	}
+	bad, good := w*share*math.Log(1/w), w*(1-share)*math.Log((1-share)/(1-w*share))-(1-w)*math.Log(1-w*share)
+	return threshold / (bad + good)
+}
+
+// versions releases a second server beside a first one, under a load of requests
+// a second, and returns how its run ended or why it stopped.
+// The rate is low, so that a busy machine does not hide the servers' own times.
+func (d *daemon) versions(env map[string]string, body string, rate float64) v1alpha1.RunStatus {
+	d.Helper()
+	quick := map[string]string{"FIRST_TOKEN": "10ms", "PER_TOKEN": "1ms", "SEED": "101"}
+	d.release("v1.yaml", d.manifest("v1", server(d.T, quick)))
+	users(d, chat, body, rate)
+	canary := maps.Clone(quick)
+	canary["SEED"] = "202"
+	maps.Copy(canary, env)
+	r := d.release("v2.yaml", d.manifest("v2", server(d.T, canary)))
+	if r.Status.Run == nil {
+		d.Fatalf("there is no run: %s", r.Status.Message)
+	}
+	return *r.Status.Run
+}
+
+func (d *daemon) manifest(version string, s *httptest.Server) string {
+	return fmt.Sprintf(`apiVersion: haldane.dev/v1alpha1
+kind: Release
+metadata:
+  name: llm
+spec:
+  version: %s
+  workload: {endpoints: {addresses: [%q], ready: {http: /health}}}
+  traffic: {embedded: {listen: %q, model: {}}}
+  strategy: {canary: {steps: [{weight: 50}]}, bake: 1s}
+  analysis:
+    preset: llm
+    minRequests: 200
+    metrics: [{name: errors, kind: errors, margin: "50%% or +3%%"}]
+`, version, s.Listener.Addr(), d.front)
+}
+
+// deciding is the look at which a run failed, or its last one.
+func (d *daemon) deciding(run string) judge.Report {
+	d.Helper()
+	looks, err := d.api.Looks(d.Context(), run, 1000)
+	if err != nil || len(looks) == 0 {
+		d.Fatalf("%d looks of %s: %v", len(looks), run, err)
+	}
+	for _, l := range looks {
+		if l.Report.Verdict == judge.Fail {
+			return l.Report
+		}
+	}
+	return looks[len(looks)-1].Report
+}
+
+// Two servers with one nondeterministic model are alike: none is rolled back, but
+// with a chance of 1 in 100 each. HALDANE_LONG=1 runs a hundred pairs.
+func TestAlikeModelsAreNotRolledBack(t *testing.T) {
+	needsE2E(t)
+	pairs := 20
+	if os.Getenv("HALDANE_LONG") != "" {
+		pairs = 100
+	}
+	wrong, paused := 0, 0
+	for i := range pairs {
+		t.Run(strconv.Itoa(i), func(t *testing.T) {
+			d := start(t)
+			run := d.versions(map[string]string{"SEED": strconv.Itoa(1000 + i), "IGNORE_SEED": "true"}, plain, 20)
+			switch {
+			case run.Phase == "RolledBack":
+				wrong++
+			case run.Phase != "Promoted":
+				paused++
+			}
+			t.Logf("%s: %s", run.Phase, run.Why)
+		})
+	}
+	t.Logf("%d of %d rolled back, %d paused", wrong, pairs, paused)
+	// At alpha = 1 % more than 2 of 20, or 5 of 100, has a chance below 1 in 1000.
+	if most := map[bool]int{true: 5, false: 2}[pairs == 100]; wrong > most || paused > most {
+		t.Errorf("%d rolled back and %d paused of %d alike pairs, expected at most %d each", wrong, paused, pairs, most)
+	}
+}
+
