@@ -71,6 +71,7 @@ func (s *state) fleet(pods []corev1.Pod) workload.Fleet {
 		of(version[c.UID]).add(p)
 	}
 	s.available(of)
+	s.unheld(of)
 	s.deadline(of)
 	var out workload.Fleet
 	for _, t := range tallies {
@@ -153,6 +154,18 @@ func (s *state) available(of func(release.VersionID) *tally) {
 		t := of(v)
 		t.group.Ready = min(t.group.Ready, n)
 	}
+}
+
+// unheld takes a version as not ready that rolls out by itself: its pods are
+// taken back and must get no traffic.
+func (s *state) unheld(of func(release.VersionID) *tally) {
+	x := s.slipped()
+	if x == nil || s.inCanary(x.version) {
+		return
+	}
+	t := of(x.version)
+	t.group.Ready, t.addresses = 0, nil
+	t.group.Error = fmt.Sprintf("Deployment %s began to roll out by itself: its template changed and nothing held it; install the admission policy, or run the controller with --pause-at-rest", s.key)
 }
 
 func ready(p *corev1.Pod) bool {

@@ -27,6 +27,7 @@ const (
 	retemplate               // make the user's template that of an earlier version
 	forget                   // delete the user's empty ReplicaSets of a version
 	orphan                   // delete the second Deployment, leave its ReplicaSet to the user's
+	retract                  // scale the user's ReplicaSet of a version that rolled unheld to nothing
 	unknownTempl             // the template is not kept
 )
 
@@ -39,6 +40,9 @@ func plan(s *state, want []rollout.Group, o Options) []act {
 	var acts []act
 	if s.mustHold(want, o) {
 		acts = s.heldUnless(acts)
+	}
+	if x := s.slipped(); x != nil && s.wantedBeside(want, x.version) {
+		return append(acts, act{kind: retract, what: "take back the pods that rolled out unheld"})
 	}
 	second := s.second(want)
 	switch {
@@ -94,6 +98,17 @@ func (s *state) mustHold(want []rollout.Group, o Options) bool {
 		return true
 	}
 	return s.held() && !s.settled(s.current())
+}
+
+// wantedBeside reports whether another version is wanted that the user's
+// Deployment runs.
+func (s *state) wantedBeside(want []rollout.Group, v release.VersionID) bool {
+	for _, g := range want {
+		if g.Version.ID != v && s.inUser(g.Version.ID) {
+			return true
+		}
+	}
+	return false
 }
 
 // held reports whether Haldane paused the user's Deployment, by itself or by

@@ -82,6 +82,14 @@ func TestPlan(t *testing.T) {
 			world{template: "v1", full: 3, sets: map[string]int32{"v1": 3}}, map[string]int{"v1": 3}, true, "pause"},
 		"a changed template is held before anything starts": {
 			world{template: "v2", full: 3, sets: map[string]int32{"v1": 3}}, map[string]int{"v1": 3}, false, "pause"},
+		"a template that rolled out unheld is taken back": {
+			world{template: "v2", full: 3, sets: map[string]int32{"v1": 3, "v2": 1}}, map[string]int{"v1": 3, "v2": 1}, false, "pause, take back the pods that rolled out unheld"},
+		"and so it is after a rollback": {
+			world{template: "v2", held: true, full: 3, sets: map[string]int32{"v1": 2, "v2": 2}}, map[string]int{"v1": 3}, false, "take back the pods that rolled out unheld"},
+		"one that was handed over is not": {
+			world{template: "v2", held: true, full: 3, sets: map[string]int32{"v1": 1, "v2": 3}}, map[string]int{"v1": 3, "v2": 3}, false, ""},
+		"nor is the first version of all": {
+			world{template: "v2", full: 3, sets: map[string]int32{"v1": 2, "v2": 2}}, map[string]int{"v2": 3}, false, ""},
 		"the new version starts beside": {
 			world{template: "v2", held: true, full: 3, sets: map[string]int32{"v1": 3}}, map[string]int{"v1": 3, "v2": 1}, false, "start the second Deployment"},
 		"its instances follow": {

@@ -59,7 +59,7 @@ func newWorld(t *testing.T, kubelet func(*corev1.Pod) cluster.PodState) *world {
 	w.FakeKubelet(t, w.ns, kubelet)
 	rights := w.ServiceAccount(t, w.ns, "haldane",
 		rbacv1.PolicyRule{APIGroups: []string{"apps"}, Resources: []string{"deployments"}, Verbs: []string{"get", "list", "watch", "create", "update", "patch", "delete"}},
-		rbacv1.PolicyRule{APIGroups: []string{"apps"}, Resources: []string{"replicasets"}, Verbs: []string{"get", "list", "watch", "delete"}},
+		rbacv1.PolicyRule{APIGroups: []string{"apps"}, Resources: []string{"replicasets"}, Verbs: []string{"get", "list", "watch", "patch", "delete"}},
 		rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"pods"}, Verbs: []string{"get", "list", "watch"}})
 	live, err := client.New(rights, client.Options{Scheme: scheme.Scheme})
 	if err != nil {
@@ -302,6 +302,44 @@ func TestRolledBackStaysHeld(t *testing.T) {
 	})
 	if got := w.pods("v1"); !cmp.Equal(got, first) {
 		t.Errorf("pods of v1 are %v, they were %v", got, first)
+	}
+}
+
+// TestTemplateThatNothingHeld: a Deployment that begins to roll out by itself is
+// held, its old version comes back to full, and the new one starts beside.
+func TestTemplateThatNothingHeld(t *testing.T) {
+	w := newWorld(t, func(p *corev1.Pod) cluster.PodState {
+		slow := p.Spec.Containers[0].Image == "hello:v2" && !strings.HasPrefix(p.Name, "hello-canary-")
+		return cluster.PodState{Ready: !slow}
+	})
+	unknown := []byte(`{"metadata":{"labels":{"haldane.dev/release":null}}}`)
+	if _, err := w.Client.AppsV1().Deployments(w.ns).Patch(t.Context(), "hello", types.MergePatchType, unknown, metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	w.user("v2")
+	w.until("it rolls by itself", func() error {
+		if n := len(w.pods("v2")); n == 0 {
+			return fmt.Errorf("no pod of v2")
+		}
+		return nil
+	})
+	if err := w.runs("v2", 0); err == nil || !strings.Contains(err.Error(), "install the admission policy") {
+		t.Errorf("it is told as %v", err)
+	}
+	w.until("v2 beside v1", func() error {
+		w.Apply(1, "v1", "v2")
+		for _, rs := range []struct {
+			image string
+			n     int
+		}{{"v1", 3}, {"v2", 1}} {
+			if err := w.runs(rs.image, rs.n); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if d := w.deployment("hello"); !d.Spec.Paused || d.Labels[engine.ReleaseLabel] == "" || w.deployment("hello-canary") == nil {
+		t.Errorf("paused %v, labels %v", d.Spec.Paused, d.Labels)
 	}
 }
 

@@ -117,6 +117,30 @@ func (s *state) inUser(v release.VersionID) bool {
 	return false
 }
 
+// slipped is the ReplicaSet of the user's own template while that rolls out by
+// itself beside an older one: the template changed and nothing held it (the
+// admission policy is missing, or the label by which it knows the Deployment).
+// Paused, the Deployment brings the older one back to full once this one is
+// empty. One that has all instances was handed over, or is what serves.
+func (s *state) slipped() *set {
+	var rolling *set
+	older := false
+	for i, x := range s.sets {
+		n := replicas(x.Spec.Replicas)
+		switch {
+		case n == 0 || x.owner != s.user.UID:
+		case x.version != s.current():
+			older = true
+		case n < s.full():
+			rolling = &s.sets[i]
+		}
+	}
+	if !older {
+		return nil
+	}
+	return rolling
+}
+
 // inCanary reports whether the second Deployment is of a version.
 func (s *state) inCanary(v release.VersionID) bool {
 	return s.canary != nil && cluster.TemplateID(s.canary.Spec.Template) == v

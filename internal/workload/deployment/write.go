@@ -32,6 +32,10 @@ func (r *Runtime) do(ctx context.Context, rel release.Release, s *state, a act) 
 		return r.retemplate(ctx, s, a.version)
 	case forget:
 		return r.forget(ctx, s, a.version.ID)
+	case retract:
+		x := s.slipped()
+		part := fmt.Appendf(nil, `{"metadata":{"uid":%q},"spec":{"replicas":0}}`, x.UID)
+		return r.client.Patch(ctx, x.DeepCopy(), client.RawPatch(types.MergePatchType, part))
 	case orphan:
 		return r.deleteCanary(ctx, rel.Name, s, metav1.DeletePropagationOrphan)
 	default:
