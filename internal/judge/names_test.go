@@ -29,7 +29,7 @@ func TestNamesOfClasses(t *testing.T) {
 		}
 	}
 	rep := r.Report(0)
-	if m := rep.Metrics[0]; m.Verdict != Fail || !strings.Contains(m.Reason, `most in "`) || !strings.Contains(m.Reason, "90 %") {
+	if m := rep.Metrics[0]; m.Verdict != Fail || !strings.Contains(m.Reason, `most in "stop": 10 % against 100 %`) {
 		t.Errorf("%s: %s", m.Verdict, m.Reason)
 	}
 	if !strings.Contains(rep.Pause, "not the version") {
