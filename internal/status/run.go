@@ -67,8 +67,11 @@ func Figure(m judge.MetricReport, s judge.SideReport) string {
 	case "s":
 		return fmt.Sprintf("%s of %d", Seconds(*s.Value), s.N)
 	case "":
-		if m.Kind == judge.Proportion {
+		switch m.Kind {
+		case judge.Proportion:
 			return fmt.Sprintf("%s of %d", Share(*s.Value), s.N)
+		case judge.Category, judge.Drift:
+			return strings.TrimSpace(fmt.Sprintf("%s %s of %d", m.ClassName, Share(*s.Value), s.N))
 		}
 	}
 	return strings.TrimSpace(number(*s.Value) + " " + m.Unit)
