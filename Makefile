@@ -52,8 +52,8 @@ bench: ## figures of speed, as ratios against peers and limits in the same run
 	./test/bench.sh
 
 .PHONY: judge-study
-judge-study: ## measure the judge in simulation and write docs/judge.md; LONG=1: 20,000 releases a cell
-	$(GO) run ./internal/judge/study/cmd $(if $(LONG),-long)
+judge-study: ## measure the judge in simulation and write docs/judge.md; PART=errors|latency|time; LONG=1: 20,000 releases a cell
+	$(GO) run ./internal/judge/study/cmd $(if $(PART),-part $(PART)) $(if $(LONG),-long)
 
 .PHONY: lint
 lint: ## format, vet, linters, stale generated files

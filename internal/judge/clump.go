@@ -159,48 +159,48 @@ func (e *earned) load(d *decoder, c *clumps) {
 func (c *clumps) measure() {
 	c.effect = 1
 	for side := range 2 {
-		for level := range clumpLevels {
-			for _, width := range [2]int{1, 4} {
-				c.effect = max(c.effect, c.effectOf(side, level, width))
-			}
+		for _, width := range [2]int{1, 4} {
+			c.effect = max(c.effect, c.effectOf(side, width))
 		}
 	}
 }
 
 // effectOf is the mean squared difference between neighbouring windows over
-// its expectation for independent values; 1 where it may be an accident.
-func (c *clumps) effectOf(side, level, width int) float64 {
-	n, e := 0.0, 0.0
-	for i := range c.filled {
-		n += float64(c.ring[i].n[side])
-		e += float64(c.ring[i].above[side][level])
-	}
-	p := e / n
-	if !(n > 0) || e < 10 || p >= 1 {
-		return 1
-	}
-	sum, pairs := 0.0, 0.0
-	var n0, e0 float64
+// its expectation for independent values, the largest of all levels; 1 where it
+// may be an accident.
+func (c *clumps) effectOf(side, width int) float64 {
+	n, windows, before := 0.0, 0.0, 0.0
+	var all, share, squares [clumpLevels]float64
 	for i := 0; i+width <= c.filled; i += width {
-		n1, e1 := c.window(i, width, side, level)
-		if n1 == 0 {
+		w := c.window(i, width, side)
+		if w.n == 0 {
 			continue
 		}
-		if n0 > 0 {
-			d := e1/n1 - e0/n0
-			sum += d * d / (p * (1 - p) * (1/n1 + 1/n0))
-			pairs++
+		here := float64(w.n)
+		weight := before * here / (before + here)
+		for k, a := range w.above {
+			x := float64(a) / here
+			d := x - share[k]
+			squares[k] += weight * d * d // the first window has no weight
+			all[k] += float64(a)
+			share[k] = x
 		}
-		n0, e0 = n1, e1
+		n, windows, before = n+here, windows+1, here
 	}
+	effect, pairs := 1.0, windows-1
 	if pairs < 4 {
-		return 1
-	}
-	q, mean := p*(1-p), n*float64(width)/float64(c.filled)
-	if effect := sum / pairs; effect > accident(pairs, (1-6*q)/(mean*q)) {
 		return effect
 	}
-	return 1
+	for k, e := range all {
+		q := e / n * (1 - e/n)
+		if e < 10 || q <= 0 {
+			continue
+		}
+		if x := squares[k] / pairs / q; x > accident(pairs, (1-6*q)/(n/windows*q)) {
+			effect = max(effect, x)
+		}
+	}
+	return effect
 }
 
 // accident is the effect up to which independent values may seem to clump: the
@@ -214,14 +214,23 @@ func accident(pairs, kurtosis float64) float64 {
 	return x * x * x
 }
 
+// sideCount is what one version did in a window.
+type sideCount struct {
+	n     int64
+	above [clumpLevels]int64
+}
+
 // window sums width seconds from the i-th oldest on.
-func (c *clumps) window(i, width, side, level int) (n, e float64) {
+func (c *clumps) window(i, width, side int) (w sideCount) {
+	first := c.next + clumpSeconds - c.filled + i
 	for j := range width {
-		s := &c.ring[(c.next+clumpSeconds-c.filled+i+j)%clumpSeconds]
-		n += float64(s.n[side])
-		e += float64(s.above[side][level])
+		s := &c.ring[uint(first+j)%clumpSeconds]
+		w.n += s.n[side]
+		for k, a := range s.above[side] {
+			w.above[k] += a
+		}
 	}
-	return n, e
+	return w
 }
 
 func (c *clumps) save(out []byte) []byte {

@@ -3,7 +3,7 @@ package judge
 import "math"
 
 // histogram is the e-process of a positive amount: stable's own distribution,
-// scaled, is the bet. odds[bin*len(shapes)+k] is component k's odds that a
+// scaled, is the bet. odds[bin][k] is component k's odds that a
 // value in the bin is the canary's.
 type histogram struct {
 	bets
@@ -22,8 +22,8 @@ type histogram struct {
 	canary, stable tally // totals, for people
 	guard          *guard
 
-	odds, logOdds []float64
-	norm          []float64 // log of the mean odds of a request, for the share
+	odds, logOdds []oddsRow // by bin
+	norm          []oddsRow // log of the mean odds of a request, for the share
 	share         float64   // of norm
 	at            int       // bin of the margin's quantile
 	above         float64   // stable's share above it
@@ -34,10 +34,9 @@ func newHistogram(m Metric, p Policy, h History) *histogram {
 	for k, s := range shapes {
 		prior[k], period[k] = s.prior, s.period
 	}
-	size := scaleBins * len(shapes)
 	g := &histogram{
 		bets: newBets(prior, period, startShare, p.Horizon), kind: m.Kind, quantile: m.quantile(), bounds: m.Bounds,
-		odds: make([]float64, size), logOdds: make([]float64, size), norm: make([]float64, size),
+		odds: make([]oddsRow, scaleBins), logOdds: make([]oddsRow, scaleBins), norm: make([]oddsRow, scaleBins),
 		proven: make([]bool, len(p.Looseness)), bar: math.Log(1 / p.AlphaPromote),
 	}
 	if m.Tolerate > 1 {
@@ -79,12 +78,11 @@ func (g *histogram) build() {
 			averageBuckets(g.kind, g.bounds, &p, &r)
 		}
 		for i, x := range r {
-			at := i*len(shapes) + k
-			g.odds[at] = x
+			g.odds[i][k] = x
 			if i > 0 && x == r[i-1] { // most neighbours were pooled
-				g.logOdds[at] = g.logOdds[at-len(shapes)]
+				g.logOdds[i][k] = g.logOdds[i-1][k]
 			} else {
-				g.logOdds[at] = math.Log(x)
+				g.logOdds[i][k] = math.Log(x)
 			}
 		}
 	}
@@ -153,43 +151,51 @@ func (g *histogram) bet(w float64, b *Batch) {
 	if table && g.share != w {
 		g.normaliseAll(w)
 	}
+	var gain oddsRow
 	for _, c := range b.Canary.Bins {
-		row := max(0, int(c.Bin)-g.tolerate) * len(shapes)
-		addTimes(g.open.gain, g.logOdds[row:], float64(c.Count))
-		g.normalise(w, table, row, float64(c.Count))
+		bin := max(0, int(c.Bin)-g.tolerate)
+		gain.add(&g.logOdds[bin], float64(c.Count))
+		gain.add(g.mean(w, table, bin), -float64(c.Count))
 	}
 	for _, c := range b.Stable.Bins {
-		g.normalise(w, table, int(c.Bin)*len(shapes), float64(c.Count))
+		gain.add(g.mean(w, table, int(c.Bin)), -float64(c.Count))
+	}
+	for k, x := range gain {
+		g.open.gain[k] += x
 	}
 }
 
 // normaliseAll fills the table of the routing mode.
 func (g *histogram) normaliseAll(w float64) {
-	for i, r := range g.odds {
-		if i >= len(shapes) && r == g.odds[i-len(shapes)] {
-			g.norm[i] = g.norm[i-len(shapes)]
-		} else {
-			g.norm[i] = math.Log1p(w * (r - 1))
+	for i := range g.odds {
+		for k, r := range g.odds[i] {
+			if i > 0 && r == g.odds[i-1][k] {
+				g.norm[i][k] = g.norm[i-1][k]
+			} else {
+				g.norm[i][k] = math.Log1p(w * (r - 1))
+			}
 		}
 	}
 	g.share = w
 }
 
-func (g *histogram) normalise(w float64, table bool, row int, n float64) {
-	if table {
-		addTimes(g.open.gain, g.norm[row:], -n)
-		return
+// mean is the log of the mean odds of a request in a bin, from the table or for
+// this batch alone.
+func (g *histogram) mean(w float64, table bool, bin int) *oddsRow {
+	row := &g.norm[bin]
+	if !table {
+		for k, r := range g.odds[bin] {
+			row[k] = math.Log1p(w * (r - 1))
+		}
+		g.share = 0 // the table holds none
 	}
-	for k, r := range g.odds[row : row+len(shapes)] {
-		g.open.gain[k] -= n * math.Log1p(w*(r-1))
-	}
+	return row
 }
 
-// addTimes adds n times x to sum, for as many as sum has.
-func addTimes(sum, x []float64, n float64) {
-	x = x[:len(sum)]
-	for k := range sum {
-		sum[k] += n * x[k]
+// add adds n times x.
+func (o *oddsRow) add(x *oddsRow, n float64) {
+	for k := range o {
+		o[k] += n * x[k]
 	}
 }
 

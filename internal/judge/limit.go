@@ -70,6 +70,27 @@ func FalseAlarm(w float64, rho, prior []float64, alpha float64, n int) float64 {
 		}
 		return logSumExp(terms) >= bar
 	}
+	return crossing(w, n, crossed)
+}
+
+// WrongProof is the exact chance that the bets on errors prove "at most rho
+// times" within n bad units of a version that is exactly at that margin, at the
+// canary's share w.
+func WrongProof(w, rho, alpha float64, n int) float64 {
+	e := newProof(Metric{Ratio: rho}, 1).ratio
+	e.bet(counts{w: w, es: 1})
+	bar, terms := math.Log(1/alpha), e.logE
+	return crossing(w*rho/(1+w*(rho-1)), n, func(c, all int) bool {
+		for k := range terms {
+			terms[k] = float64(c)*e.odds[k] - float64(all)*e.cost[k]
+		}
+		return logSumExp(terms[:])-2*math.Ln2 >= bar
+	})
+}
+
+// crossing is the chance that an e-process of counts ever crosses within n
+// events, when every event is the canary's with chance w.
+func crossing(w float64, n int, crossed func(c, all int) bool) float64 {
 	alive := make([]float64, n+2)
 	alive[0] = 1
 	out := 0.0

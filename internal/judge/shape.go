@@ -11,7 +11,7 @@ type shape struct {
 }
 
 // shapes are the components of latency and amounts.
-var shapes = []shape{
+var shapes = [...]shape{
 	{factor: 1.04, part: 1, prior: 1.5, period: 60}, {factor: 1.12, part: 1, prior: 1.5, period: 60},
 	{factor: 1.35, part: 1, prior: 1.5, period: 20}, {factor: 2, part: 1, prior: 1.5, period: 5},
 	{factor: 5, part: 1, prior: 1.5, period: 5},
@@ -21,6 +21,9 @@ var shapes = []shape{
 	{quantile: 0.999, psi: 12, prior: 0.7, period: 60},
 	{quantile: 1, psi: 500, prior: 0.7, period: 60}, // what stable never did: hangs
 }
+
+// oddsRow is a number for each component.
+type oddsRow [len(shapes)]float64
 
 // oddsFloor and oddsCeiling bound what one value can say.
 const (

@@ -155,7 +155,8 @@ func fixedSize(w, stable, worse float64) float64 {
 	m := w*worse + (1-w)*stable
 	null := onePercent * math.Sqrt(m*(1-m)*(1/w+1/(1-w)))
 	alt := power * math.Sqrt(worse*(1-worse)/w+stable*(1-stable)/(1-w))
-	return math.Pow((null+alt)/(worse-stable), 2)
+	x := (null + alt) / (worse - stable)
+	return x * x
 }
 
 func fixedSample(w, stable, worse float64) watcher {

@@ -196,7 +196,11 @@ type Proof struct {
 	Runs, Found        int
 	Median             float64 // seconds
 	Wrong, WrongRuns   int
+	Exact              float64 // chance of a wrong proof
 }
+
+// wrongSeconds is how long a version at the margin is given to be proven good.
+const wrongSeconds = 300
 
 // Promote measures a margin: at most ratio times stable's errors.
 func Promote(seed uint64, rate, share, ratio float64, runs, wrongRuns int) Proof {
@@ -226,7 +230,8 @@ func Promote(seed uint64, rate, share, ratio float64, runs, wrongRuns int) Proof
 		}
 	}
 	wrong := make([]bool, wrongRuns)
-	eachRun(seed+1, wrongRuns, func(i int, r *rand.Rand) { wrong[i] = !math.IsInf(proven(r, ratio*rate, 300), 1) })
+	eachRun(seed+1, wrongRuns, func(i int, r *rand.Rand) { wrong[i] = !math.IsInf(proven(r, ratio*rate, wrongSeconds), 1) })
 	p.Wrong = count(wrong)
+	p.Exact = judge.WrongProof(share, ratio, pol.AlphaPromote, int(wrongSeconds*PerSecond*rate*(1+share*(ratio-1))))
 	return p
 }

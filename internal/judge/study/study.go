@@ -1,5 +1,7 @@
 package study
 
+import "strings"
+
 // Size is how many simulated runs a study makes of each kind.
 type Size struct{ Detect, Null, Late, Promote, Wrong, Peers, Slow, SlowNull int }
 
@@ -7,7 +9,7 @@ type Size struct{ Detect, Null, Late, Promote, Wrong, Peers, Slow, SlowNull int 
 // the runs of each cell where the promise about false rollbacks is checked.
 var (
 	Small = Size{Detect: 10, Null: 24, Late: 10, Promote: 30, Wrong: 40, Peers: 6, Slow: 3, SlowNull: 1}
-	Full  = Size{Detect: 1000, Null: 2000, Late: 1000, Promote: 1000, Wrong: 4000, Peers: 200, Slow: 200, SlowNull: 400}
+	Full  = Size{Detect: 1000, Null: 2000, Late: 1000, Promote: 1000, Wrong: 20000, Peers: 200, Slow: 200, SlowNull: 400}
 	Long  = 20000
 )
 
@@ -91,24 +93,51 @@ type Study struct {
 	Promotions []Proof
 }
 
-// Measure runs the study.
-func Measure(size Size) Study {
-	s := Study{Size: size, Cells: Detection(size)}
+// Part is a part of the study that can be run by itself; it has a section of
+// its own in docs/judge.md.
+type Part struct {
+	Name    string
+	measure func(*Study)
+	write   func(Study, *strings.Builder)
+	plots   func(Study) map[string]string
+}
+
+// Parts of the study, in their order on the page.
+var Parts = []Part{
+	{"errors", (*Study).errors, Study.writeErrors, Study.plotErrors},
+	{"latency", (*Study).latency, Study.writeLatency, func(s Study) map[string]string { return map[string]string{"latency.svg": s.plotLatency()} }},
+	{"time", (*Study).time, Study.writeTime, func(Study) map[string]string { return map[string]string{"evidence.svg": plotEvidence()} }},
+}
+
+// Run measures the part and returns its section and its plots by file name.
+func (p Part) Run(size Size) (markdown string, plots map[string]string) {
+	s := Study{Size: size}
+	p.measure(&s)
+	var b strings.Builder
+	p.write(s, &b)
+	return strings.TrimLeft(b.String(), "\n"), p.plots(s)
+}
+
+// errors is about rates of errors: this judge and other rules.
+func (s *Study) errors() {
+	s.Cells = Detection(s.Size)
 	s.nulls()
-	s.PeerCells = fillGrid(2000, func(seed uint64, t truth) PeerCell { return Peers(seed, t, horizon(t), size.Peers) })
+	s.PeerCells = fillGrid(2000, func(seed uint64, t truth) PeerCell { return Peers(seed, t, horizon(t), s.Size.Peers) })
 	for i, p := range rates {
 		for k, w := range shares {
-			s.PeerNulls[i][k] = Peers(seedOf(3000, i, 0, k), truth{p, p, w}, Release, 5*size.Peers)
+			s.PeerNulls[i][k] = Peers(seedOf(3000, i, 0, k), truth{p, p, w}, Release, 5*s.Size.Peers)
 		}
 	}
-	s.latency()
+}
+
+// time is about regressions that begin late, and proofs.
+func (s *Study) time() {
 	for i, c := range []float64{0.02, 0.05} {
-		s.LateCells = append(s.LateCells, Late(uint64(700+i), 0.01, c, 0.05, size.Late))
+		s.LateCells = append(s.LateCells, Late(uint64(700+i), 0.01, c, 0.05, s.Size.Late))
 	}
 	for i, ratio := range []float64{1.5, 2} {
-		s.Promotions = append(s.Promotions, Promote(uint64(800+10*i), 0.01, 0.1, ratio, size.Promote, size.Wrong))
+		s.Promotions = append(s.Promotions, Promote(uint64(800+10*i), 0.01, 0.1, ratio, s.Size.Promote, s.Size.Wrong))
 	}
-	return s
 }
 
 // horizon is how long rules are given to find a regression: four times what the

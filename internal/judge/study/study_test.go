@@ -4,6 +4,7 @@ import (
 	"encoding/xml"
 	"errors"
 	"io"
+	"maps"
 	"math"
 	"strings"
 	"testing"
@@ -127,7 +128,11 @@ func TestPlotsAreWellFormed(t *testing.T) {
 			s.SlowPeers[i][k] = SlowPeerCell{Cell: Cell{Runs: 1, Limit: 1}, Found: make([]int, len(slowRules)), Mean: make([]float64, len(slowRules))}
 		}
 	}
-	for name, svg := range s.Plots() {
+	plots := map[string]string{}
+	for _, p := range Parts {
+		maps.Copy(plots, p.plots(s))
+	}
+	for name, svg := range plots {
 		for d := xml.NewDecoder(strings.NewReader(svg)); ; {
 			if _, err := d.Token(); errors.Is(err, io.EOF) {
 				break

@@ -50,9 +50,12 @@ type series struct {
 	dashed bool // a limit rather than a measurement
 }
 
+// dotted reports whether its points are drawn: not where they are many.
+func (s series) dotted() bool { return !s.dashed && len(s.points) <= 10 }
+
 const (
-	width, height            = 820.0, 400.0
-	left, right, top, bottom = 64.0, 260.0, 44.0, 52.0
+	width, height            = 900.0, 400.0
+	left, right, top, bottom = 64.0, 350.0, 44.0, 52.0
 )
 
 const style = `<style>
@@ -117,8 +120,10 @@ func chart(title string, x, y axis, all []series) string {
 		if s.dashed {
 			dash = "5 4"
 		}
-		d.rule(width-right+14, h-4, width-right+34, h-4, "line", dash)
-		if !s.dashed {
+		if s.lined {
+			d.rule(width-right+14, h-4, width-right+34, h-4, "line", dash)
+		}
+		if s.dotted() {
 			d.dot(point{}, width-right+24, h-4)
 		}
 		d.text(width-right+42, h, "start", "ink", s.name)
@@ -143,7 +148,7 @@ func (d *drawing) series(s series, px, py func(float64) float64) {
 		}
 		fmt.Fprintf(d, "<path class=\"line\" stroke-dasharray=\"%s\" d=\"%s\"/>\n", dash, path.String())
 	}
-	if s.dashed || len(s.points) > 10 {
+	if !s.dotted() {
 		return
 	}
 	for _, p := range s.points {
@@ -160,10 +165,10 @@ type bar struct {
 
 // bars draws rows with a dashed line at what was promised.
 func bars(title string, x axis, promised float64, rows []bar) string {
-	const row, names = 30.0, 230.0
+	const row, names, labels = 30.0, 230.0, 170.0
 	high := top + row*float64(len(rows)) + bottom
 	d := newDrawing(title, high)
-	px := func(v float64) float64 { return names + x.at(v)*(width-names-90) }
+	px := func(v float64) float64 { return names + x.at(v)*(width-names-labels) }
 	for i := range x.count() {
 		_, name := x.tick(i)
 		v := px(x.ticks[i])
@@ -178,11 +183,15 @@ func bars(title string, x axis, promised float64, rows []bar) string {
 		}
 		fmt.Fprintf(d, "<g class=\"%s\"><rect class=\"fill\" x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" rx=\"3\"/></g>\n", class, names, h+6, max(2, px(b.value)-names), row-12)
 		d.text(names-10, h+row/2+4, "end", "ink", b.name)
-		d.text(px(b.value)+8, h+row/2+4, "start", "soft", b.label)
+		at, line := px(b.value)+8, px(promised)
+		if at < line && at+40 > line {
+			at = line + 8
+		}
+		d.text(at, h+row/2+4, "start", "soft", b.label)
 	}
 	fmt.Fprint(d, "<g class=\"c7\">\n")
 	d.rule(px(promised), top-4, px(promised), high-bottom, "line", "5 4")
 	fmt.Fprint(d, "</g>\n")
-	d.text((names+width-90)/2, high-10, "middle", "soft", x.label)
+	d.text((names+width-labels)/2, high-10, "middle", "soft", x.label)
 	return d.done()
 }

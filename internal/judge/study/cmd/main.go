@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/haldane-project/haldane/internal/judge/study"
@@ -22,8 +23,9 @@ const (
 
 func main() {
 	long := flag.Bool("long", false, "check false rollbacks with 20,000 releases a cell, cell by cell")
+	part := flag.String("part", "", "run this part only: "+names())
 	flag.Parse()
-	run := figures
+	run := func() error { return figures(*part) }
 	if *long {
 		run = check
 	}
@@ -33,31 +35,51 @@ func main() {
 	}
 }
 
-func figures() error {
-	began := time.Now()
+func names() string {
+	var out []string
+	for _, p := range study.Parts {
+		out = append(out, p.Name)
+	}
+	return strings.Join(out, ", ")
+}
+
+// figures runs one part, or all of them if none is named.
+func figures(only string) error {
 	if err := os.MkdirAll(plots, 0o750); err != nil {
 		return err
 	}
-	s := study.Measure(study.Full)
-	for name, svg := range s.Plots() {
-		if err := os.WriteFile(filepath.Join(plots, name), []byte(svg), 0o600); err != nil {
+	known := only == ""
+	for _, p := range study.Parts {
+		if only != "" && p.Name != only {
+			continue
+		}
+		known = true
+		text, drawn := p.Run(study.Full)
+		for name, svg := range drawn {
+			if err := os.WriteFile(filepath.Join(plots, name), []byte(svg), 0o600); err != nil {
+				return err
+			}
+		}
+		if err := write(p.Name, text, "make judge-study PART="+p.Name); err != nil {
 			return err
 		}
 	}
-	return write("figures", s.Markdown(), "make judge-study", began)
+	if !known {
+		return fmt.Errorf("there is no part %q: expected one of %s", only, names())
+	}
+	return nil
 }
 
 // check writes what is known after each cell, so that it can be stopped.
 func check() (err error) {
-	began := time.Now()
 	study.LongNulls(study.Long, func(all []study.Null) {
-		err = errors.Join(err, write("long check", study.LongMarkdown(all), "make judge-study LONG=1", began))
+		err = errors.Join(err, write("long check", study.LongMarkdown(all), "make judge-study LONG=1"))
 	})
 	return err
 }
 
 // write puts a section between its marks and says which command wrote it.
-func write(section, text, command string, began time.Time) error {
+func write(section, text, command string) error {
 	page, err := os.ReadFile(file)
 	if err != nil {
 		return fmt.Errorf("run it in the root of the repository: %w", err)
@@ -68,7 +90,7 @@ func write(section, text, command string, began time.Time) error {
 	if !ok1 || !ok2 {
 		return fmt.Errorf("%s lacks the marks %q and %q", file, begin, end)
 	}
-	text = fmt.Sprintf("*Written by `%s` on %s, in %s. Its seeds are fixed: the same code writes the same figures.*\n\n%s",
-		command, began.Format("2 January 2006"), time.Since(began).Round(time.Second), text)
+	text = fmt.Sprintf("*Written by `%s` on %s. Its seeds are fixed: the same code writes the same figures.*\n\n%s",
+		command, time.Now().Format("2 January 2006"), text)
 	return os.WriteFile(file, bytes.Join([][]byte{head, []byte(begin), []byte(text), []byte(end), tail}, nil), 0o600)
 }
