@@ -177,8 +177,8 @@ contexts: [{name: x, context: {cluster: x, user: x, namespace: %q}}]}`,
 func (s *shop) controller() (stop func()) {
 	s.Helper()
 	router := &memoryRouter{splits: map[string]release.Split{}}
-	clusterParts = func(*kube.Shell, ControllerOptions) (parts, error) {
-		return parts{router: router, metrics: s.evidence}, nil
+	clusterParts = func(sh *kube.Shell, o ControllerOptions) (parts, error) {
+		return parts{router: router, metrics: s.evidence, sinks: clusterSinks(sh, o)}, nil
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)

@@ -9,6 +9,7 @@ import (
 	"github.com/haldane-project/haldane/internal/kube"
 	"github.com/haldane-project/haldane/internal/metric"
 	"github.com/haldane-project/haldane/internal/notify"
+	notifykube "github.com/haldane-project/haldane/internal/notify/kube"
 	"github.com/haldane-project/haldane/internal/release"
 	"github.com/haldane-project/haldane/internal/traffic"
 	"github.com/haldane-project/haldane/internal/traffic/gatewayapi"
@@ -39,13 +40,18 @@ var clusterParts = func(sh *kube.Shell, o ControllerOptions) (parts, error) {
 	if err != nil {
 		return parts{}, err
 	}
-	return parts{router: clusterRouters(sh), metrics: e, seen: e.seen, close: func() error {
+	return parts{router: clusterRouters(sh), metrics: e, seen: e.seen, sinks: clusterSinks(sh, o), close: func() error {
 		err := e.Close()
 		if o.Data == "" {
 			err = errors.Join(err, os.RemoveAll(dir))
 		}
 		return err
 	}}, nil
+}
+
+// clusterSinks are those who hear of events.
+func clusterSinks(sh *kube.Shell, o ControllerOptions) []notify.Sink {
+	return []notify.Sink{notifykube.New(sh.Client, o.Log)}
 }
 
 // clusterRouters makes the routers of a cluster.

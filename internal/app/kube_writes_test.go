@@ -3,9 +3,12 @@ package app
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/haldane-project/haldane/internal/judge"
 	"github.com/haldane-project/haldane/internal/metric"
@@ -84,6 +87,16 @@ func TestClusterRunWritesLittle(t *testing.T) {
 	mark := s.Mark(t)
 	s.Cluster.Apply(t, s.ns, fmt.Sprintf(shopDeployment, "v2"))
 	s.until("v2 serves", s.serves("hello", "v2"))
+	s.until("the promotion is told by an Event", func() error {
+		list, err := s.Client.EventsV1().Events(s.ns).List(t.Context(), metav1.ListOptions{FieldSelector: "regarding.kind=Release"})
+		if err != nil || len(list.Items) == 0 {
+			return fmt.Errorf("no Event: %w", err)
+		}
+		if e := list.Items[len(list.Items)-1]; e.Reason != "RunPromoted" || e.Type != "Normal" || !strings.Contains(e.Note, "of its requests were compared with") {
+			return fmt.Errorf("%s %s: %s", e.Type, e.Reason, e.Note)
+		}
+		return nil
+	})
 	time.Sleep(showEvery + time.Second) // what waited counts, too
 	writes := s.Requests(t, mark, func(r cluster.Request) bool { return r.User == s.user && r.Write() })
 	t.Logf("%d writes: %v", len(writes), cluster.Tally(writes))

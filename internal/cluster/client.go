@@ -88,6 +88,10 @@ func (c *Client) Create(ctx context.Context, obj client.Object) error {
 	return c.wrote(obj, c.live.Create(ctx, obj))
 }
 
+// Add writes a new object that nobody reads from the cache: unlike what other
+// writes leave, it is not remembered.
+func (c *Client) Add(ctx context.Context, obj client.Object) error { return c.live.Create(ctx, obj) }
+
 // Update writes an object whole; apierrors.IsConflict tells that it moved.
 func (c *Client) Update(ctx context.Context, obj client.Object) error {
 	return c.wrote(obj, c.live.Update(ctx, obj))

@@ -48,7 +48,7 @@ func (s *Store) putRun(ctx context.Context, obj *v1alpha1.Release, r store.RunRe
 	run.CreationTimestamp = metav1.Time{}
 	run.Labels = map[string]string{cluster.ReleaseLabel: obj.Name}
 	run.OwnerReferences = []metav1.OwnerReference{{APIVersion: v1alpha1.GroupVersion.String(), Kind: "Release", Name: obj.Name, UID: obj.UID}}
-	err = s.client.Create(ctx, &run)
+	err = s.client.Add(ctx, &run)
 	if !apierrors.IsAlreadyExists(err) {
 		return err
 	}
