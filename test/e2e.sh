@@ -36,6 +36,7 @@ fi
 suite "gRPC interop x100, 1,000 changes, h2spec" go test -count=1 -timeout 30m -v -run 'GRPC|Changes|H2Spec' ./test/interop
 suite "store, killed 200 times" go test -count=1 -timeout 20m -run 'Kill|Crash' ./internal/store/sqlite
 suite "demo" go test -count=1 -timeout 10m -run Story ./internal/demo
+suite "istiod and clients without a proxy" go test -count=1 -timeout 20m -v -run 'Istiod|MeshRoute' ./internal/traffic/istio ./internal/traffic/gatewayapi
 suite "Helm chart" go test -count=1 -timeout 20m ./test/chart
 if have chromium chromium; then
   suite "browser" go test -count=1 -timeout 10m ./internal/web

@@ -62,10 +62,14 @@ func header(name string, h release.HeaderMatch) map[string]any {
 	if h.Exact != "" {
 		return map[string]any{"type": "Exact", "name": name, "value": h.Exact}
 	}
-	return map[string]any{"type": "RegularExpression", "name": name, "value": "^" + value(h) + "$"}
+	expression := "(" + h.Regexp + ")"
+	if h.Prefix != "" {
+		expression = regexp.QuoteMeta(h.Prefix) + ".*"
+	}
+	return map[string]any{"type": "RegularExpression", "name": name, "value": "^" + expression + "$"}
 }
 
-// value is a regular expression for what a condition accepts.
+// value is a regular expression for what a condition on a cookie accepts.
 func value(h release.HeaderMatch) string {
 	switch {
 	case h.Exact != "":
