@@ -26,7 +26,7 @@ var layers = [][]string{
 	{"internal/release", "internal/judge", "api/v1alpha1", "deploy", "internal/lock"},
 	{"internal/rollout"},
 	{"internal/traffic", "internal/metric", "internal/workload", "internal/store", "internal/notify",
-		"internal/proxy", "internal/supervise", "internal/telemetry", "internal/manifest", "internal/load", "internal/cluster", "internal/inference", "internal/render", "internal/compare"},
+		"internal/proxy", "internal/supervise", "internal/telemetry", "internal/manifest", "internal/load", "internal/cluster", "internal/inference", "internal/render", "internal/compare", "internal/evaluate"},
 	{"internal/reconcile", "internal/status"},
 	{"internal/sim", "internal/client"},
 	{"internal/traffic/", "internal/metric/", "internal/workload/", "internal/store/", "internal/notify/"},

@@ -351,7 +351,7 @@ type MetricSpec struct {
 
 // SourceSpec says where values come from: exactly one field.
 //
-// +kubebuilder:validation:ExactlyOneOf=prometheus;process;pods;server;response;llm;feedback
+// +kubebuilder:validation:ExactlyOneOf=prometheus;process;pods;server;response;llm;feedback;evaluator
 type SourceSpec struct {
 	// Prometheus is a query; $version, $release and $role stand for the version
 	// asked about. Of kind gauge it is any PromQL that gives one number. Other
@@ -418,6 +418,63 @@ type SourceSpec struct {
 	// +kubebuilder:validation:Enum=labels;scores;voteRate;votes
 	// +optional
 	Feedback string `json:"feedback,omitempty"`
+	// Evaluator is asked about a sample of answers (kind proportion: the share of
+	// bad ones), or about both versions' answers to copied requests (kind agreement).
+	// +optional
+	Evaluator *EvaluatorSpec `json:"evaluator,omitempty"`
+}
+
+// EvaluatorSpec is an HTTP endpoint or a model that judges answers. It is asked
+// beside the traffic: no user and no run waits for it, and what it does not
+// answer in time, or not as asked, does not count.
+type EvaluatorSpec struct {
+	// URL of the endpoint, or with model the base of an OpenAI-compatible API
+	// (https://host/v1). An endpoint gets POST {question, request, answer}, or
+	// {question, request, first, second} for a pair, and answers {"bad": true},
+	// {"score": 0.9} or {"better": "first"}, "second" or "tie". Pairs are asked in
+	// both orders; who changes sides with the order has said tie.
+	// +kubebuilder:validation:Pattern=`^https?://[^@]+$`
+	URL string `json:"url"`
+	// Model that is asked.
+	// +optional
+	Model string `json:"model,omitempty"`
+	// Question that makes an answer bad, or one better: "Is it rude?"
+	// +kubebuilder:validation:MaxLength=4096
+	Question string `json:"question"`
+	// Key names a bearer token: env:NAME or file:/path. Default: none.
+	// +optional
+	Key string `json:"key,omitempty"`
+	// Share of the requests that are asked about. Default: 10.
+	// +optional
+	Share *intstr.IntOrString `json:"share,omitempty"`
+	// Below this score (0 to 100 %) an answer is bad. Default: "50%".
+	// +optional
+	Below *intstr.IntOrString `json:"below,omitempty"`
+	// Timeout of one question. Default: 20s.
+	// +optional
+	Timeout *metav1.Duration `json:"timeout,omitempty"`
+	// Concurrency is how many questions are under way at once; further answers are
+	// passed over. Default: 4.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=64
+	// +optional
+	Concurrency *int32 `json:"concurrency,omitempty"`
+	// Calls is the most questions of one run. Default: 1000.
+	// +kubebuilder:validation:Minimum=1
+	// +optional
+	Calls *int64 `json:"calls,omitempty"`
+	// Cost is the most that one run's questions may cost, by price, as a decimal
+	// number in quotes: "2.50". Default: not bounded.
+	// +optional
+	Cost string `json:"cost,omitempty"`
+	// Price of the model's tokens; needed for cost.
+	// +optional
+	Price *PriceSpec `json:"price,omitempty"`
+	// Critical: one answer of the new version that is found bad, and found bad
+	// again when it is asked about once more, ends the run (kind proportion).
+	// Default: false.
+	// +optional
+	Critical bool `json:"critical,omitempty"`
 }
 
 // ServerMetricSpec is a metric that a model server exports. Which of its known

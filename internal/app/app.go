@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/haldane-project/haldane/internal/compare"
+	"github.com/haldane-project/haldane/internal/evaluate"
 	"github.com/haldane-project/haldane/internal/metric/embedded"
 	"github.com/haldane-project/haldane/internal/reconcile"
 	"github.com/haldane-project/haldane/internal/standalone"
@@ -91,7 +92,8 @@ func build(ctx context.Context, o Options, tokens []web.Token) (_ standalone.Par
 	m := openMetrics(o)
 	undo = append(undo, m.close)
 	copies := compare.New()
-	rt := router.New(router.Options{Observer: m.recorder, Feedback: m.recorder, Comparer: copies, Drain: o.Grace, Log: o.Log})
+	evals := evaluate.New(o.Log, compare.Words)
+	rt := router.New(router.Options{Observer: m.recorder, Feedback: m.recorder, Comparer: comparers{copies, evals}, Listener: evals, Drain: o.Grace, Log: o.Log})
 	procs, err := process.New(process.Options{Dir: filepath.Join(o.Data, "processes"), Logger: o.Log, InFlight: rt.InFlightAt})
 	if err != nil {
 		return standalone.Parts{}, err
@@ -103,6 +105,7 @@ func build(ctx context.Context, o Options, tokens []web.Token) (_ standalone.Par
 	proxy.SetSettled(rt.Settled)
 	proxy.SetOverdue(rt.Overdue)
 	proxy.SetCopies(copies)
+	proxy.SetEvaluations(evals)
 	provider, err := m.provider(proxy)
 	if err != nil {
 		return standalone.Parts{}, err

@@ -16,6 +16,7 @@ import (
 	"github.com/haldane-project/haldane/api/v1alpha1"
 	"github.com/haldane-project/haldane/internal/client"
 	"github.com/haldane-project/haldane/internal/compare"
+	"github.com/haldane-project/haldane/internal/evaluate"
 	"github.com/haldane-project/haldane/internal/manifest"
 	"github.com/haldane-project/haldane/internal/metric"
 	"github.com/haldane-project/haldane/internal/release"
@@ -184,6 +185,19 @@ func logs(p *process.Runtime, db store.Store) func(context.Context, string, rele
 		}
 		return strings.Join(lines, "\n"), nil
 	}
+}
+
+// comparers hands copied requests to those who compare them and to those who
+// have them evaluated.
+type comparers struct {
+	*compare.Recorder
+	evals *evaluate.Recorder
+}
+
+// Compare implements proxy.Comparer.
+func (c comparers) Compare(x *release.Copied) {
+	c.evals.Compare(x)
+	c.Recorder.Compare(x)
 }
 
 // differences says what was found of copied requests.

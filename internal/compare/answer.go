@@ -212,3 +212,18 @@ func join(list []any) string {
 	}
 	return strings.Join(out, " ")
 }
+
+// Words are what an answer says: a model's words, or the body where it is a
+// text. Empty: neither.
+func Words(l *release.Leg) string {
+	a, why := read(l)
+	switch {
+	case why != "":
+		return ""
+	case a.hasText:
+		return a.text
+	case utf8.Valid(a.body):
+		return string(a.body)
+	}
+	return ""
+}

@@ -119,7 +119,7 @@ func (c *checker) source(path string, s *v1alpha1.SourceSpec, kind release.Metri
 		return release.Source{}
 	}
 	c.one(path, choice{"prometheus", s.Prometheus != ""}, choice{"process", s.Process != ""}, choice{"pods", s.Pods != ""},
-		choice{"server", s.Server != nil}, choice{"response", s.Response != ""}, choice{"llm", s.LLM != ""}, choice{"feedback", s.Feedback != ""})
+		choice{"server", s.Server != nil}, choice{"response", s.Response != ""}, choice{"llm", s.LLM != ""}, choice{"feedback", s.Feedback != ""}, choice{"evaluator", s.Evaluator != nil})
 	if len(s.Prometheus) > 16<<10 {
 		c.add(path+".prometheus", "", "has %d bytes; at most 16384 are taken", len(s.Prometheus))
 	}
@@ -133,6 +133,7 @@ func (c *checker) source(path string, s *v1alpha1.SourceSpec, kind release.Metri
 	return release.Source{
 		Prometheus: s.Prometheus, Process: s.Process, Response: s.Response, LLM: c.fact(path+".llm", s.LLM, kind, release.Facts()), Feedback: c.fact(path+".feedback", s.Feedback, kind, release.FeedbackFacts()),
 		Pods: c.pods(path+".pods", s.Pods, kind), Server: c.server(path+".server", s.Server, kind),
+		Evaluator: c.evaluator(path+".evaluator", s.Evaluator, kind),
 	}
 }
 

@@ -42,6 +42,7 @@ func (c *checker) release(obj *v1alpha1.Release) release.Release {
 		Analysis:   analysis,
 	}
 	c.routers(rel)
+	c.comparesAnswers(rel)
 	c.readsModels(rel)
 	return rel
 }

@@ -58,6 +58,9 @@ type Reading struct {
 	Cursor   []byte
 	Newest   time.Time // of the evidence; zero: none
 	Missing  string
+	// Critical says, in one sentence, what must never happen and did: it ends the
+	// run, whatever the statistics say. Empty: nothing.
+	Critical string
 }
 
 // Sample is one batch of one metric.

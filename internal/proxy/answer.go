@@ -125,8 +125,8 @@ func (x *exchange) copyBody(a *attempt) bool {
 // pass sends bytes of the answer to the client, and then has them read along.
 // False: the client is gone.
 func (x *exchange) pass(a *attempt, p []byte, flush func()) bool {
-	if x.copied != nil {
-		x.copied.user.keep(p)
+	if x.kept != nil {
+		x.kept.keep(p)
 	}
 	if a.reply == nil || len(p) == 0 {
 		return x.write(p, flush)

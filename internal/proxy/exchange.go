@@ -28,6 +28,8 @@ type exchange struct {
 	// dialogue reads along what is said; nil: nothing is
 	dialogue Dialogue
 	copied   *copied // nil: the request is not copied
+	kept     *leg    // the answer, as it is kept beside the stream; nil: it is not
+	heard    bool    // the listener is told of it
 }
 
 // attempt is one try of an exchange at one version.
@@ -135,6 +137,7 @@ func (x *exchange) serve() {
 	if x.copied = x.table.mirror.draw(x); x.copied != nil {
 		defer x.copied.giveUp()
 	}
+	x.listen()
 	a := x.attempt(x.pick.to, x.pick.route)
 	x.send(&a)
 	x.prefetch(&a)
@@ -147,6 +150,7 @@ func (x *exchange) serve() {
 	x.finish(&a)
 	x.abandon()
 	x.copied.send(x, &a)
+	x.tell(&a)
 	if !whole {
 		panic(http.ErrAbortHandler) // the client must see that the answer is not whole
 	}

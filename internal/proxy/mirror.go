@@ -101,7 +101,7 @@ type copied struct {
 	m     *mirror
 	slots int64 // taken and not given back
 	again bool  // stable gets a copy too
-	user  leg
+	user  *leg
 }
 
 // leg is an answer as it is kept.
@@ -142,6 +142,8 @@ func (m *mirror) draw(x *exchange) *copied {
 	if x.body != nil {
 		x.body.limit = max(x.body.limit, m.rule.MaxBody)
 	}
+	x.kept = &leg{}
+	c.user = x.kept
 	return c
 }
 

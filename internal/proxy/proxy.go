@@ -34,6 +34,7 @@ type Options struct {
 	Observer Observer      // nil: nobody listens
 	Comparer Comparer      // nil: answers to copies are not compared
 	Feedback FeedbackTaker // nil: none is taken
+	Listener Listener      // nil: nobody is told what was said
 	Limits   Limits
 	// Trusted are peers whose X-Forwarded-* headers are believed. Empty: none.
 	Trusted []netip.Prefix
@@ -88,6 +89,7 @@ type Proxy struct {
 	observer Observer
 	feedback FeedbackTaker
 	comparer Comparer
+	listener Listener
 	limits   Limits
 	trusted  []netip.Prefix
 	log      *slog.Logger
@@ -108,7 +110,7 @@ type Proxy struct {
 // New makes a proxy that answers 503 until Set is called.
 func New(o Options) *Proxy {
 	p := &Proxy{
-		name: o.Name, observer: o.Observer, comparer: o.Comparer, feedback: o.Feedback, limits: o.Limits.orDefaults(),
+		name: o.Name, observer: o.Observer, comparer: o.Comparer, feedback: o.Feedback, listener: o.Listener, limits: o.Limits.orDefaults(),
 		trusted: o.Trusted, log: o.Log, pools: map[release.VersionID]*pool{}, apart: map[release.VersionID]*pool{},
 	}
 	if p.log == nil {

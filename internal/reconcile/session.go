@@ -30,11 +30,13 @@ type session struct {
 	cursor  []byte
 	newest  time.Time
 	missing string
-	lost    string          // why the judge began anew, until that is saved; empty: it did not
-	found   []rollout.Event // of the placebo, until they are saved
-	canary  int64           // requests at the look before, for the observed share
-	stable  int64
-	seen    float64
+	// critical is what must never happen and did; empty: nothing
+	critical string
+	lost     string          // why the judge began anew, until that is saved; empty: it did not
+	found    []rollout.Event // of the placebo, until they are saved
+	canary   int64           // requests at the look before, for the observed share
+	stable   int64
+	seen     float64
 }
 
 // saved is the judge's part of a record.
@@ -168,6 +170,7 @@ func (s *session) read(ctx context.Context) error {
 		return err
 	}
 	s.cursor, s.missing = got.Cursor, got.Missing
+	s.critical = cmp.Or(s.critical, got.Critical)
 	if got.Newest.After(s.newest) {
 		s.newest = got.Newest
 	}
@@ -194,6 +197,9 @@ func (s *session) read(ctx context.Context) error {
 func (s *session) evidence(run *rollout.Run) rollout.Evidence {
 	rep := s.judge.Report(rollout.LooseIndex(run.Plan, run.Step))
 	rep.Placebo = s.judge.Placebo(s.placebo)
+	if s.critical != "" {
+		rep.Verdict, rep.Reason = judge.Fail, s.critical
+	}
 	return rollout.Evidence{
 		Report:  rep,
 		Newest:  s.newest,

@@ -137,8 +137,9 @@ type Source struct {
 	Process    string // "cpu" or "memory" of the version's processes
 	Pods       string // of the version's pods: one of PodCounts
 	Server     ServerMetric
-	LLM        Fact // of a model's answers
-	Feedback   Fact `json:",omitempty"` // of what users said of answers
+	LLM        Fact       // of a model's answers
+	Feedback   Fact       `json:",omitempty"` // of what users said of answers
+	Evaluator  *Evaluator `json:",omitempty"`
 	// Response is what the router sees of every answer: "4xx" or "5xx" (share of
 	// answers with such a status code), "bytes" (their size).
 	Response string

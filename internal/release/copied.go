@@ -80,3 +80,32 @@ type Leg struct {
 
 // MaxCaptured bounds what is kept of an answer to compare it.
 const MaxCaptured = 256 << 10
+
+// Heard is one request of the sample that evaluators are asked about.
+type Heard struct {
+	Release string
+	Version VersionID
+	Weight  Weight // of the version, when the request was routed
+	Begin   time.Time
+	Path    string
+	Type    string
+	Request []byte
+	Answer  Leg
+}
+
+// Evaluator is somebody who is asked about a sample of answers: an HTTP
+// endpoint, or a model behind an OpenAI-compatible API.
+type Evaluator struct {
+	URL         string
+	Model       string // empty: URL is the endpoint itself
+	Question    string
+	Key         string  // names a secret: env:NAME or file:/path
+	Share       Weight  // of the requests
+	Below       float64 // scores below it are bad
+	Timeout     time.Duration
+	Concurrency int
+	Calls       int64   // of a run
+	Cost        float64 // of a run, by Price; 0: not bounded
+	Price       Price
+	Critical    bool // one bad answer of the canary that is found bad again ends the run
+}

@@ -5,7 +5,7 @@
 //
 // Read this file first, then reader.go (what becomes evidence), requests.go
 // (what the proxy saw), facts.go (what models answered), copies.go (answers to
-// copied requests) and sampler.go (queries).
+// copied requests), evaluations.go (what evaluators say) and sampler.go (queries).
 package embedded
 
 import (
@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/haldane-project/haldane/internal/compare"
+	"github.com/haldane-project/haldane/internal/evaluate"
 	"github.com/haldane-project/haldane/internal/metric"
 	"github.com/haldane-project/haldane/internal/metric/query"
 	"github.com/haldane-project/haldane/internal/release"
@@ -35,6 +36,7 @@ type Provider struct {
 	settled  func(release string, patience time.Duration) time.Time
 	overdue  func(release string, age time.Duration)
 	copies   *compare.Recorder // nil: copies are no evidence
+	evals    *evaluate.Recorder
 }
 
 var _ metric.Provider = (*Provider)(nil)
@@ -92,6 +94,8 @@ func (p *Provider) check(rel release.Release, m release.Metric) error {
 		return checkFact(rel, m)
 	case from.Feedback != "":
 		return checkFeedback(rel, m)
+	case from.Evaluator != nil:
+		return p.checkEvaluator(m)
 	}
 	switch m.Kind {
 	case release.Errors, release.Latency, release.Rate:

@@ -32,6 +32,7 @@ type reader struct {
 	requests *requests
 	queries  []*sampler // by metric; nil where it has no query
 	copies   *compare.Tap
+	evals    *evaluations
 
 	mu     sync.Mutex
 	cursor cursor
@@ -59,6 +60,7 @@ func newReader(p *Provider, s metric.Subject, c cursor) (*reader, error) {
 	if p.copies != nil {
 		r.copies = p.copies.Tap(s.Release.Name, s.Stable.ID, s.Canary.ID, s.Release.Analysis.WarmUp)
 	}
+	r.evals = p.evaluations(s)
 	for _, q := range r.queries {
 		if q != nil {
 			q.start()
@@ -83,6 +85,7 @@ func (r *reader) Close() error {
 	if r.copies != nil {
 		r.copies.Close()
 	}
+	r.evals.close()
 	for _, q := range r.queries {
 		if q != nil {
 			q.stop()
@@ -111,6 +114,7 @@ func (r *reader) Read(ctx context.Context) (metric.Reading, error) {
 	out.Samples = append(out.Samples, gauges...)
 	r.note(got)
 	r.readCopies(&out)
+	r.evals.read(r.cursor.At, &out)
 	out.Newest = latest(r.seen[0], r.seen[1], newest)
 	out.Missing = r.missing(now, got)
 	r.cursor.Facts = r.requests.facts.known
@@ -226,7 +230,7 @@ func (r *reader) History(ctx context.Context) ([]judge.History, error) {
 					out[i].Values = append(out[i].Values, v)
 				}
 			}
-		case !isFact(m):
+		case isRequest(m) && !isFact(m):
 			out[i] = historyOf(m, count)
 		}
 	}

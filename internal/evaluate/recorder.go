@@ -1,0 +1,305 @@
+package evaluate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/haldane-project/haldane/internal/release"
+)
+
+// Recorder asks evaluators while a tap is open and keeps what they said. All its
+// methods may be called at any time from any goroutine; none waits for an evaluator.
+type Recorder struct {
+	log  *slog.Logger
+	text func(l *release.Leg) string // the words of an answer
+	taps atomic.Pointer[[]*Tap]
+	mu   sync.Mutex // guards replacing taps
+}
+
+// New returns a Recorder; text gives the words of an answer.
+func New(log *slog.Logger, text func(l *release.Leg) string) *Recorder {
+	r := &Recorder{log: log, text: text}
+	r.taps.Store(&[]*Tap{})
+	return r
+}
+
+// Tap is the evaluations of one run.
+type Tap struct {
+	recorder       *Recorder
+	name           string
+	stable, canary release.VersionID
+	jobs           []*job
+	context        context.Context
+	cancel         context.CancelFunc
+	running        sync.WaitGroup
+}
+
+// Job is one metric's evaluator.
+type Job struct {
+	Metric    string
+	Evaluator *release.Evaluator
+	Pairs     bool // answers are asked about in pairs, of copied requests
+}
+
+// job is one at work.
+type job struct {
+	Job
+	slots chan struct{}
+
+	mu       sync.Mutex
+	got      Evidence
+	stats    Stats
+	calls    int64
+	cost     float64
+	critical string
+	told     time.Time // when the log was told last
+}
+
+// Evidence is what an evaluator said since the last drain.
+type Evidence struct {
+	// Asked about alone: answers with a verdict, and the bad ones among them.
+	Stable, StableBad, Canary, CanaryBad int64
+	// Asked about in pairs.
+	Pairs, StableWon, CanaryWon int64
+	Newest                      time.Time
+}
+
+// Stats are of a run so far.
+type Stats struct {
+	Verdicts  int64 // that count
+	Unclear   int64 // answers that were no verdict
+	Failed    int64 // errors and timeouts
+	Passed    int64 // answers that were not asked about: too many at once, or the budget was spent
+	LastError string
+}
+
+// Tap begins to ask about the answers of two versions. It must be closed.
+func (r *Recorder) Tap(name string, stable, canary release.VersionID, jobs []Job) *Tap {
+	t := &Tap{recorder: r, name: name, stable: stable, canary: canary}
+	t.context, t.cancel = context.WithCancel(context.Background())
+	for _, j := range jobs {
+		t.jobs = append(t.jobs, &job{Job: j, slots: make(chan struct{}, j.Evaluator.Concurrency)})
+	}
+	r.replace(func(list []*Tap) []*Tap { return append(list, t) })
+	return t
+}
+
+func (r *Recorder) replace(f func([]*Tap) []*Tap) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	next := f(slices.Clone(*r.taps.Load()))
+	r.taps.Store(&next)
+}
+
+// Close gives up what is being asked; what was not drained is lost.
+func (t *Tap) Close() {
+	t.recorder.replace(func(list []*Tap) []*Tap { return slices.DeleteFunc(list, func(x *Tap) bool { return x == t }) })
+	t.cancel()
+	for _, j := range t.jobs {
+		j.mu.Lock()   // who holds it may still start one
+		j.mu.Unlock() //nolint:staticcheck // a barrier: later ones see that the context has ended
+	}
+	t.running.Wait()
+}
+
+// Drain returns what the evaluator of a job said since the last time.
+func (t *Tap) Drain(i int) Evidence {
+	j := t.jobs[i]
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	out := j.got
+	j.got = Evidence{}
+	return out
+}
+
+// Stats returns what became of a job's questions.
+func (t *Tap) Stats(i int) Stats {
+	j := t.jobs[i]
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.stats
+}
+
+// Critical says which answer was found bad twice by an evaluator of what must
+// never happen; empty: none was.
+func (t *Tap) Critical() string {
+	for _, j := range t.jobs {
+		j.mu.Lock()
+		why := j.critical
+		j.mu.Unlock()
+		if why != "" {
+			return why
+		}
+	}
+	return ""
+}
+
+// Wants implements proxy.Listener: requests are drawn without regard to the version.
+func (r *Recorder) Wants(name string) bool { return drawn(r.most(name), release.Full) }
+
+func drawn(share, of release.Weight) bool {
+	return of > 0 && release.Weight(rand.IntN(int(of))) < share //nolint:gosec // nothing secret
+}
+
+// most is the largest share of a release's requests that an evaluator wants.
+func (r *Recorder) most(name string) (most release.Weight) {
+	for _, t := range *r.taps.Load() {
+		if t.name == name {
+			for _, j := range t.jobs {
+				if !j.Pairs {
+					most = max(most, j.Evaluator.Share)
+				}
+			}
+		}
+	}
+	return most
+}
+
+// Hear implements proxy.Listener.
+func (r *Recorder) Hear(h *release.Heard) {
+	if h.Answer.Outcome != release.OK || h.Answer.Long {
+		return
+	}
+	for _, t := range *r.taps.Load() {
+		if t.name != h.Release || h.Version != t.stable && h.Version != t.canary || h.Weight == 0 || h.Weight == release.Full {
+			continue
+		}
+		for _, j := range t.jobs {
+			if !j.Pairs && drawn(j.Evaluator.Share, r.most(h.Release)) {
+				t.start(j, func() { t.alone(j, h.Version == t.canary, r.about(j, h.Request, &h.Answer)) })
+			}
+		}
+	}
+}
+
+// Compare asks about the two answers to a copied request.
+func (r *Recorder) Compare(c *release.Copied) {
+	if c.User.Outcome != release.OK || c.Copy.Outcome != release.OK || c.User.Long || c.Copy.Long {
+		return
+	}
+	for _, t := range *r.taps.Load() {
+		if t.name != c.Release || c.Stable != t.stable || c.Canary != t.canary {
+			continue
+		}
+		for _, j := range t.jobs {
+			if !drawn(j.Evaluator.Share, release.Full) {
+				continue
+			}
+			if j.Pairs {
+				q := r.about(j, c.Request, &c.User)
+				q.Second, q.pair = quoted(r.text(&c.Copy)), true
+				t.start(j, func() { t.beside(j, q) })
+				continue
+			}
+			t.start(j, func() { t.alone(j, false, r.about(j, c.Request, &c.User)) })
+			t.start(j, func() { t.alone(j, true, r.about(j, c.Request, &c.Copy)) })
+		}
+	}
+}
+
+func (r *Recorder) about(j *job, request []byte, l *release.Leg) subject {
+	return subject{Question: j.Evaluator.Question, Request: quoted(string(request)), First: quoted(r.text(l))}
+}
+
+// start asks in the background where there is room and budget.
+func (t *Tap) start(j *job, f func()) {
+	e := j.Evaluator
+	j.mu.Lock()
+	spent := j.calls >= e.Calls || e.Cost > 0 && j.cost >= e.Cost
+	select {
+	case j.slots <- struct{}{}:
+	default:
+		spent = true
+	}
+	if spent || t.context.Err() != nil {
+		j.stats.Passed++
+		j.mu.Unlock()
+		return
+	}
+	j.calls++
+	t.running.Add(1)
+	j.mu.Unlock()
+	go func() {
+		defer t.running.Done()
+		defer func() { <-j.slots }()
+		f()
+	}()
+}
+
+func (t *Tap) alone(j *job, canary bool, q subject) {
+	bad, cost, err := isBad(t.context, j.Evaluator, q)
+	again := err == nil && bad && canary && j.Evaluator.Critical
+	confirmed := false
+	if again {
+		second, more, err := isBad(t.context, j.Evaluator, q)
+		confirmed, cost = err == nil && second, cost+more
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.cost += cost
+	if again {
+		j.calls++
+	}
+	if !t.heard(j, err) {
+		return
+	}
+	n, b := &j.got.Stable, &j.got.StableBad
+	if canary {
+		n, b = &j.got.Canary, &j.got.CanaryBad
+	}
+	if *n++; bad {
+		*b++
+	}
+	if confirmed && j.critical == "" {
+		j.critical = fmt.Sprintf("%s: the evaluator found an answer of the canary bad, and found so again when it was asked once more; one such answer ends the run", j.Metric)
+	}
+}
+
+func (t *Tap) beside(j *job, q subject) {
+	who, cost, err := better(t.context, j.Evaluator, q)
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.calls++ // two were made
+	j.cost += cost
+	if !t.heard(j, err) {
+		return
+	}
+	j.got.Pairs++
+	switch who {
+	case -1:
+		j.got.StableWon++
+	case 1:
+		j.got.CanaryWon++
+	}
+}
+
+// heard counts what came of a question; j.mu is held.
+func (t *Tap) heard(j *job, err error) bool {
+	now := time.Now()
+	switch {
+	case err == nil:
+		j.stats.Verdicts++
+		j.got.Newest = now
+		return true
+	case t.context.Err() != nil:
+		return false // the run has ended
+	case errors.Is(err, errNoVerdict):
+		j.stats.Unclear++
+	default:
+		j.stats.Failed++
+	}
+	j.stats.LastError = err.Error()
+	if now.Sub(j.told) > time.Minute {
+		j.told = now
+		t.recorder.log.Warn("an evaluator gave no verdict", "release", t.name, "metric", j.Metric, "error", err,
+			"verdicts", j.stats.Verdicts, "unclear", j.stats.Unclear, "failed", j.stats.Failed)
+	}
+	return false
+}
