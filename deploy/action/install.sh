@@ -2,6 +2,15 @@
 # Downloads a released haldane, checks it and puts it on the PATH.
 set -euo pipefail
 : "${VERSION:?}" "${RUNNER_TEMP:?}" "${GITHUB_PATH:?}"
+
+# An input of several lines could speak to the runner by what is printed of it.
+for name in VERSION SHA256; do
+	if [[ ${!name:-} == *[$'\n\r']* ]]; then
+		echo "::error title=Haldane::$name has more than one line"
+		exit 64
+	fi
+done
+
 if [[ -z ${SHA256:-} ]]; then
 	echo "::error title=Haldane::sha256 is missing: give the checksum of the download of $VERSION"
 	exit 1

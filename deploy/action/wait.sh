@@ -4,6 +4,15 @@
 # 6 superseded).
 set -uo pipefail
 : "${RELEASE:?}" "${GITHUB_OUTPUT:=/dev/null}" "${GITHUB_STEP_SUMMARY:=/dev/null}"
+
+# An input of several lines could speak to the runner by what is printed of it.
+for name in RELEASE NAMESPACE TIMEOUT; do
+	if [[ ${!name:-} == *[$'\n\r']* ]]; then
+		echo "::error title=Haldane::$name has more than one line"
+		exit 64
+	fi
+done
+
 in=(--kube)
 [[ -z ${NAMESPACE:-} ]] || in=(--namespace "$NAMESPACE")
 [[ -z ${HALDANE_SERVER:-} ]] || in=() # a daemon in place of a cluster
