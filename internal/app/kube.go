@@ -98,7 +98,7 @@ func Controller(ctx context.Context, o ControllerOptions) error {
 		return err
 	}
 	db := kubestore.New(sh.Client, kubestore.Options{Namespace: so.Namespace, Log: o.Log})
-	defer db.Close()
+	defer func() { _ = db.Close() }() // everything is saved in the cluster
 	parts, err := clusterParts(sh, o)
 	if err != nil {
 		return err

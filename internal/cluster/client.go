@@ -8,7 +8,6 @@ import (
 	"sync"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
@@ -156,12 +155,4 @@ func kindOf(obj client.Object) string {
 		return obj.GetObjectKind().GroupVersionKind().GroupKind().String()
 	}
 	return reflect.TypeOf(obj).Elem().String()
-}
-
-// identity tells kinds of objects apart, those that are only known by name too.
-func identity(obj client.Object) string {
-	if u, ok := obj.(*unstructured.Unstructured); ok {
-		return u.GroupVersionKind().String()
-	}
-	return reflect.TypeOf(obj).String()
 }

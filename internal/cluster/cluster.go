@@ -43,9 +43,9 @@ func Key(name string) types.NamespacedName {
 // CanaryDeployment is the name of the second Deployment that runs the new version.
 func CanaryDeployment(deployment string) string { return deployment + "-canary" }
 
-// StableService and CanaryService are the names of the Services that select one
-// version's pods, beside a user's Service.
+// StableService is the name of the Service that selects stable's pods, beside a
+// user's Service.
 func StableService(service string) string { return service + "-stable" }
 
-// CanaryService: see StableService.
+// CanaryService is the same for the canary's pods.
 func CanaryService(service string) string { return service + "-canary" }

@@ -124,8 +124,7 @@ func (r *Reply) nameCall(name []byte) {
 	if len(name) == 0 {
 		return
 	}
-	switch r.facts.API {
-	case release.ResponseAPI: // only an item of the type for it is a call
+	if r.facts.API == release.ResponseAPI { // only an item of the type for it is a call
 		if r.call >= 0 && r.calls[r.call].name == "" {
 			r.calls[r.call].name = string(name)
 		}

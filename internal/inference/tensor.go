@@ -26,7 +26,6 @@ type tensor struct {
 	row     int64 // its length; 0: not known when the data came
 	label   string
 	labeled bool // label stands
-	single  bool // one score in the row
 	ranked  bool // best stands
 
 	total   int64

@@ -170,10 +170,10 @@ func (c *covered) look(m MetricReport, ms misses) {
 	ms.hold("canary", m.Canary.Low, m.Canary.High, canary)
 	ms.hold("stable", m.Stable.Low, m.Stable.High, stable)
 	ratio, diff := canary/stable, canary-stable
-	switch {
-	case m.Kind == ShareCheck:
+	switch m.Kind {
+	case ShareCheck:
 		ratio = 1
-	case m.Kind == Agreement:
+	case Agreement:
 		diff = -diff // how much more often the canary loses
 	}
 	ms.interval("ratio", m.Ratio, ratio)

@@ -168,21 +168,30 @@ func (m Metric) validateExtras(bad refuse) error {
 		return bad("interval is %v s, expected a positive time, or 0 for none", m.Interval)
 	case m.Interval > 0 && m.Kind != Proportion && m.Kind != Rate:
 		return bad("intervals are kept for proportions and rates only")
+	case !(m.Guard == 0 || m.Guard > 1) || math.IsInf(m.Guard, 0):
+		return bad("guard is %v, expected more than 1, or 0 for none", m.Guard)
+	case m.Guard != 0 && m.Kind != Proportion && m.Kind != Rate && m.Kind != Latency && m.Kind != Amount:
+		return bad("kind %s has no guard, expected none", m.Kind)
+	}
+	if err := m.validateUnits(bad); err != nil {
+		return err
+	}
+	for i, b := range m.Bounds {
+		if !(b > 0) || math.IsInf(b, 0) || i > 0 && b <= m.Bounds[i-1] {
+			return bad("histogram bound %d is %v, expected ascending positive numbers without infinity", i, b)
+		}
+	}
+	return nil
+}
+
+func (m Metric) validateUnits(bad refuse) error {
+	switch {
 	case m.Clustered && m.Interval == 0:
 		return bad("its units are said to come in bursts but it has no interval, expected one of 1 s or more")
 	case m.PerUnit && m.Kind != Proportion && m.Kind != ShareCheck:
 		return bad("kind %s is not counted by units (users), expected a proportion or a share check", m.Kind)
 	case m.PerUnit && m.Interval > 0:
 		return bad("it is counted by units (users) and by intervals, expected one of them")
-	case m.Guard != 0 && m.Kind != Proportion && m.Kind != Rate && m.Kind != Latency && m.Kind != Amount:
-		return bad("kind %s has no guard, expected none", m.Kind)
-	case !(m.Guard == 0 || m.Guard > 1) || math.IsInf(m.Guard, 0):
-		return bad("guard is %v, expected more than 1, or 0 for none", m.Guard)
-	}
-	for i, b := range m.Bounds {
-		if !(b > 0) || math.IsInf(b, 0) || i > 0 && b <= m.Bounds[i-1] {
-			return bad("histogram bound %d is %v, expected ascending positive numbers without infinity", i, b)
-		}
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	toolscache "k8s.io/client-go/tools/cache"
@@ -22,6 +23,9 @@ const lastApplied = "kubectl.kubernetes.io/last-applied-configuration"
 
 // strip leaves out of the cache what nobody here reads.
 func strip(in any) (any, error) {
+	if u, ok := in.(*unstructured.Unstructured); ok {
+		return u, nil // routers give fields back to who applied them
+	}
 	if obj, ok := in.(client.Object); ok {
 		obj.SetManagedFields(nil)
 	}

@@ -182,7 +182,7 @@ var sides = [2]release.Version{{ID: "1-stable", Name: "stable"}, {ID: "2-canary"
 
 // one simulates a run.
 func one(rel release.Release, t Truth, rate float64, d *draws) (end, error) {
-	c := &course{rel: rel, truth: t, rate: rate, draws: d, scale: scaleOf(judge.Latency), since: map[release.VersionID]time.Duration{}}
+	c := &course{rel: rel, truth: t, rate: rate, draws: d, scale: timeScale(), since: map[release.VersionID]time.Duration{}}
 	c.rel.Version = sides[1]
 	c.state.Stable = &sides[0]
 	c.split = release.Split{Rest: sides[0].ID, Shares: []release.Share{{Version: sides[0].ID, Weight: release.Full}}}

@@ -144,7 +144,7 @@ func TestParseTruth(t *testing.T) {
 
 // TestDraws: both ways to draw latencies give the distribution that is asked for.
 func TestDraws(t *testing.T) {
-	s := scaleOf(judge.Latency)
+	s := timeScale()
 	for _, n := range []int64{directly, 200_000} {
 		d := newDraws(7, 7)
 		var below, all int64

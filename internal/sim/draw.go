@@ -45,7 +45,9 @@ type logScale struct {
 	low, step float64 // logarithms
 }
 
-func scaleOf(k judge.Kind) logScale {
+// timeScale is the scale of requests' times.
+func timeScale() logScale {
+	const k = judge.Latency
 	a, b := math.Log(judge.BinValue(k, 0)), math.Log(judge.BinValue(k, 1))
 	return logScale{kind: k, low: a - (b-a)/2, step: b - a}
 }

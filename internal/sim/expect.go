@@ -6,7 +6,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/haldane-project/haldane/internal/judge"
 	"github.com/haldane-project/haldane/internal/release"
 	"github.com/haldane-project/haldane/internal/rollout"
 )
@@ -276,7 +275,7 @@ func (s *search) play(k release.MetricKind, canary float64, windows []window, d 
 	} else {
 		t.CanaryLatency = seconds(canary)
 	}
-	c := &course{rel: s.rel, truth: t, rate: s.rate, draws: d, scale: scaleOf(judge.Latency), only: k}
+	c := &course{rel: s.rel, truth: t, rate: s.rate, draws: d, scale: timeScale(), only: k}
 	if err := c.begin(); err != nil {
 		return 0, err
 	}

@@ -5,7 +5,6 @@ import (
 	"os"
 	"testing"
 
-	"github.com/haldane-project/haldane/internal/judge"
 	"github.com/haldane-project/haldane/internal/release"
 )
 
@@ -14,7 +13,7 @@ import (
 func foundBy(t *testing.T, rel release.Release, truth Truth, rate float64, steps []StepAhead, seed, run uint64) bool {
 	t.Helper()
 	d := newDraws(seed, run)
-	c := &course{rel: rel, truth: truth, rate: rate, draws: d, scale: scaleOf(judge.Latency)}
+	c := &course{rel: rel, truth: truth, rate: rate, draws: d, scale: timeScale()}
 	if err := c.begin(); err != nil {
 		t.Fatal(err)
 	}

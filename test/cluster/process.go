@@ -61,7 +61,7 @@ func (p *process) failure() error {
 	select {
 	case <-p.done:
 		log, _ := os.ReadFile(filepath.Join(p.dir, p.name+".log"))
-		return fmt.Errorf("%s ended (%v); the end of its log:\n%s", p.name, p.err, tail(log, 3000))
+		return fmt.Errorf("%s ended (%s); the end of its log:\n%s", p.name, exitText(p.err), tail(log, 3000))
 	default:
 		return nil
 	}
@@ -123,4 +123,12 @@ func wait(limit time.Duration, what string, ready func() error, needs ...*proces
 		}
 	}
 	return fmt.Errorf("wait for %s: not after %s: %w", what, limit, last)
+}
+
+// exitText says how a program ended.
+func exitText(err error) string {
+	if err == nil {
+		return "exit status 0"
+	}
+	return err.Error()
 }

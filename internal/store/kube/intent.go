@@ -145,7 +145,7 @@ func (s *Store) numbered(ctx context.Context, obj *v1alpha1.Release) (*v1alpha1.
 		switch {
 		case verb == rollout.AskRollback:
 			i.Run, i.Version = "", s.versionNamed(obj, v)
-		case lowers && !(strings.HasPrefix(v, obj.Name+"-") && runName.MatchString(v)):
+		case lowers && (!strings.HasPrefix(v, obj.Name+"-") || !runName.MatchString(v)):
 			i.Run = ""
 		case v == "":
 			i.Run = "none" // answered with the name of the run that there is

@@ -71,10 +71,7 @@ func (s *Store) saveOnto(ctx context.Context, obj *v1alpha1.Release, in store.Sa
 	if obj, err = s.finalized(ctx, obj); err != nil {
 		return 0, err
 	}
-	mem, err := s.next(obj, d, in)
-	if err != nil {
-		return 0, err
-	}
+	mem := s.next(obj, d, in)
 	s.saveRuns(ctx, obj, d, mem, in)
 	next := obj.DeepCopy()
 	if next.Status, err = s.statusOf(obj, mem, answers(obj, in, s.options.Now())); err != nil {
@@ -92,7 +89,7 @@ func (s *Store) saveOnto(ctx context.Context, obj *v1alpha1.Release, in store.Sa
 }
 
 // next is the machine's part after a save.
-func (s *Store) next(obj *v1alpha1.Release, d decoded, in store.Save) (internal, error) {
+func (s *Store) next(obj *v1alpha1.Release, d decoded, in store.Save) internal {
 	m := d.internal
 	m.Writes++
 	m.State, m.Judge, m.Cursor, m.Observed = in.State, in.Judge, in.Cursor, in.Observed
@@ -121,7 +118,7 @@ func (s *Store) next(obj *v1alpha1.Release, d decoded, in store.Save) (internal,
 	if n := len(m.Events); n > keepEvents {
 		m.Events = m.Events[n-keepEvents:]
 	}
-	return m, nil
+	return m
 }
 
 // finalized sees to the finalizer, which comes before anything of the user's is

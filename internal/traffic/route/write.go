@@ -52,7 +52,7 @@ func changeTo(h *held, split release.Split, slots Slots) (*change, error) {
 func appliers(u *unstructured.Unstructured, path []string) []metav1.ManagedFieldsEntry {
 	all := u.GetManagedFields()
 	if slices.ContainsFunc(all, func(m metav1.ManagedFieldsEntry) bool {
-		return m.Operation == metav1.ManagedFieldsOperationApply && m.FieldsV1 != nil && owns(m.FieldsV1.Raw, path)
+		return m.Operation == metav1.ManagedFieldsOperationApply && m.FieldsV1 != nil && owns(m.FieldsV1.GetRawBytes(), path)
 	}) {
 		return all
 	}

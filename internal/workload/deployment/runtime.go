@@ -73,7 +73,10 @@ func (r *Runtime) Apply(ctx context.Context, rel release.Release, want []rollout
 			r.free(rel.Name)
 			return r.dropCanary(ctx, rel.Name, s)
 		}
-		return errors.Join(err, missing(s, err))
+		if err != nil {
+			return err
+		}
+		return fmt.Errorf("there is no Deployment %s: create it, or name another in spec.workload.deployment.name", s.key)
 	}
 	if len(want) == 0 {
 		return r.giveBack(ctx, rel, s)
@@ -96,13 +99,6 @@ func foreign(rel release.Release, want []rollout.Group) error {
 		}
 	}
 	return nil
-}
-
-func missing(s *state, err error) error {
-	if err != nil || s == nil {
-		return nil
-	}
-	return fmt.Errorf("there is no Deployment %s: create it, or name another in spec.workload.deployment.name", s.key)
 }
 
 // giveBack makes the user's Deployment what it would be without Haldane.

@@ -2,6 +2,7 @@ package deployment_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -81,10 +82,10 @@ func newWorld(t *testing.T, kubelet func(*corev1.Pod) cluster.PodState) *world {
 	w.until("the policy holds", func() error {
 		change := []byte(`{"spec":{"template":{"metadata":{"annotations":{"try":"it"}}}}}`)
 		d, err := w.Client.AppsV1().Deployments(w.ns).Patch(context.Background(), "hello", types.MergePatchType, change, metav1.PatchOptions{DryRun: []string{metav1.DryRunAll}})
-		if err != nil || !d.Spec.Paused {
-			return fmt.Errorf("not paused: %v", err)
+		if err == nil && !d.Spec.Paused {
+			err = errors.New("not paused")
 		}
-		return nil
+		return err
 	})
 	return w
 }
