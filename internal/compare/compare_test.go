@@ -1,0 +1,111 @@
+package compare
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/haldane-project/haldane/internal/release"
+)
+
+func leg(kind, body string) *release.Leg {
+	return &release.Leg{Status: 200, Type: kind, Body: []byte(body)}
+}
+
+func TestCompare(t *testing.T) {
+	const j, s = "application/json", "text/event-stream"
+	chat := func(words string) string {
+		return fmt.Sprintf(`{"id":"x","choices":[{"message":{"content":%q}}]}`, words)
+	}
+	scores := func(a, b float64) string {
+		return fmt.Sprintf(`{"outputs":[{"datatype":"FP32","shape":[1,2],"data":[%v,%v]}]}`, a, b)
+	}
+	for name, c := range map[string]struct {
+		rule release.Comparing
+		a, b *release.Leg
+		want string // same, differ: why, or skipped: why
+	}{
+		"order of members":  {release.Comparing{}, leg(j, `{"a":1,"b":[2]}`), leg(j, `{"b":[2],"a":1}`), "same"},
+		"a value":           {release.Comparing{}, leg(j, `{"a":{"b":1}}`), leg(j, `{"a":{"b":2}}`), "differ: a.b differs"},
+		"ignored":           {release.Comparing{Ignore: []string{"x.*.id"}}, leg(j, `{"x":[{"id":1}]}`), leg(j, `{"x":[{"id":2}]}`), "same"},
+		"tolerated":         {release.Comparing{Tolerance: 0.01}, leg(j, `{"p":0.500}`), leg(j, `{"p":0.504}`), "same"},
+		"not tolerated":     {release.Comparing{Tolerance: 0.001}, leg(j, `{"p":0.500}`), leg(j, `{"p":0.504}`), "differ: p differs"},
+		"same class":        {release.Comparing{}, leg(j, scores(0.9, 0.1)), leg(j, scores(0.6, 0.4)), "same"},
+		"another class":     {release.Comparing{}, leg(j, scores(0.9, 0.1)), leg(j, scores(0.2, 0.8)), "differ: class 0 and 1"},
+		"words":             {release.Comparing{Threshold: 0.8}, leg(j, chat("The canary sings well.")), leg(j, chat("the canary sings well")), "same"},
+		"other words":       {release.Comparing{Threshold: 0.8}, leg(j, chat("The canary sings well.")), leg(j, chat("I can not help.")), "differ: the words are 0 % alike"},
+		"a stream":          {release.Comparing{Threshold: 1}, leg(s, "data: {\"choices\":[{\"delta\":{\"content\":\"Hi\"}}]}\n\ndata: [DONE]\n\n"), leg(j, chat("Hi")), "same"},
+		"status":            {release.Comparing{}, leg(j, "{}"), &release.Leg{Status: 404, Type: j}, "differ: status 200 and 404"},
+		"bytes":             {release.Comparing{}, leg("image/png", "a"), leg("image/png", "b"), "differ: the bytes differ"},
+		"failed":            {release.Comparing{}, leg(j, "{}"), &release.Leg{Outcome: release.Failed}, "skipped: a version failed"},
+		"long":              {release.Comparing{}, leg(j, "{}"), &release.Leg{Status: 200, Long: true}, "skipped: longer than 256 KiB"},
+		"br":                {release.Comparing{}, leg(j, "{}"), &release.Leg{Status: 200, Encoding: "br"}, `skipped: its encoding "br" is not read`},
+		"another form":      {release.Comparing{How: release.CompareJSON}, leg(j, "{}"), leg(j, "oops"), "differ: one of them is of another form"},
+		"switched off":      {release.Comparing{How: release.CompareNone}, leg(j, "1"), leg(j, "2"), "skipped: answers are not compared"},
+		"half a compressed": {release.Comparing{}, leg(j, "{}"), &release.Leg{Status: 200, Encoding: "gzip", Body: []byte{0x1f, 0x8b}}, "skipped: it is badly compressed or too long"},
+	} {
+		r := NewDiffer(c.rule).Compare(c.a, c.b)
+		got := "same"
+		switch {
+		case r.Skipped != "":
+			got = "skipped: " + r.Skipped
+		case !r.Same:
+			got = "differ: " + r.Why
+		}
+		if got != c.want {
+			t.Errorf("%s: %s, want %s", name, got, c.want)
+		}
+	}
+}
+
+func TestSecretsAreMasked(t *testing.T) {
+	m := newMasks(release.Keeping{Fields: []string{"Email"}, Texts: []string{`\d{3}-\d{4}`}})
+	text := m.show([]byte(`{"email":"a@b.c","api_key":"k","x":{"accessToken":"t","max_tokens":5},"say":"Bearer abcdefgh123 call 555-1234 eyJhbGciOi.eyJzdWIi.c2ln"}`))
+	for _, secret := range []string{"a@b.c", `"k"`, `"t"`, "abcdefgh123", "555-1234", "eyJ"} {
+		if strings.Contains(text, secret) {
+			t.Errorf("%s is kept in %s", secret, text)
+		}
+	}
+	if !strings.Contains(text, `"max_tokens": 5`) || !strings.Contains(text, "call") {
+		t.Errorf("too much is masked in %s", text)
+	}
+}
+
+func copied(user, canary, again string) *release.Copied {
+	c := &release.Copied{Release: "r", Stable: "s", Canary: "c", Begin: time.Now(), Shared: release.Full,
+		User: *leg("application/json", user), Copy: *leg("application/json", canary), Again: leg("application/json", again)}
+	return c
+}
+
+// Who is nearer to the user's answer wins; what both share is no evidence.
+func TestEvidence(t *testing.T) {
+	r := New()
+	r.Configure("r", release.Mirroring{Keep: release.Keeping{Count: 2, Age: time.Hour}, Timeout: time.Minute})
+	tap := r.Tap("r", "s", "c", 0)
+	defer tap.Close()
+	r.Compare(copied("1", "1", "1"))
+	r.Compare(copied("1", "2", "1"))
+	r.Compare(copied("1", "2", "2"))
+	r.Compare(copied("1", "1", "2"))
+	r.Compare(copied("1", "3", "1"))
+	broken := copied("1", "", "1")
+	broken.Copy.Outcome = release.Failed
+	r.Compare(broken)
+	slow := copied("1", "1", "1")
+	slow.User.Total = time.Hour
+	r.Compare(slow)
+	other := copied("1", "2", "1")
+	other.Canary = "another"
+	r.Compare(other)
+	e := tap.Drain()
+	if e.Pairs != 7 || e.CanaryFailed != 1 || e.StableFailed != 1 || e.Answers != 6 || e.StableWon != 2 || e.CanaryWon != 1 {
+		t.Errorf("evidence %+v", e)
+	}
+	if again := tap.Drain(); again.Pairs != 0 {
+		t.Errorf("evidence came twice: %+v", again)
+	}
+	if found := r.Report("r"); found.Counts.Differ != 4 || found.Counts.Noise != 2 || len(found.Pairs) != 2 || found.Pairs[0].Canary != "another" {
+		t.Errorf("report %+v", found)
+	}
+}
