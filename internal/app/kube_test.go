@@ -36,7 +36,13 @@ import (
 	"github.com/haldane-project/haldane/test/cluster"
 )
 
-func TestMain(m *testing.M) { cluster.Main(m) }
+func TestMain(m *testing.M) {
+	if file := os.Getenv(childVariable); file != "" {
+		childController(file)
+		return
+	}
+	cluster.Main(m)
+}
 
 // memoryRouter has in force at once what it is told.
 type memoryRouter struct {
