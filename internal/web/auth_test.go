@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/haldane-project/haldane/internal/client"
 )
 
 // people are a token of every role, with their secrets.
@@ -52,6 +54,7 @@ func TestRoles(t *testing.T) {
 		o.Tokens = tokens
 		ok := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { plain(w, 200, "ok") })
 		o.Metrics, o.Query = ok, ok
+		o.Differences = func(string) client.Differences { return client.Differences{} }
 	})
 	for _, c := range []struct {
 		method, path, contentType, body string
