@@ -35,8 +35,8 @@ func childController(kubeconfig string) {
 	os.Exit(1)
 }
 
-// child starts one of several controllers; the returned function kills it.
-func (s *shop) child() (kill func()) {
+// child starts one of several controllers; kill ends it as a power cut would.
+func (s *shop) child() (pid int, kill func()) {
 	s.Helper()
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), childVariable+"="+s.kubeconfig)
@@ -50,7 +50,7 @@ func (s *shop) child() (kill func()) {
 		_ = cmd.Wait() // it was killed
 	}
 	s.Cleanup(kill)
-	return kill
+	return cmd.Process.Pid, kill
 }
 
 // leader is who holds the lease.
@@ -77,7 +77,7 @@ func TestClusterControllerKilledMidway(t *testing.T) {
 	s := newShop(t)
 	s.Cluster.Apply(t, s.ns, fmt.Sprintf(shopDeployment, "v1"),
 		strings.Replace(fourSteps, "{weight: 10}", "{weight: 10, hold: 10m}", 1))
-	kill := s.child()
+	_, kill := s.child()
 	s.until("v1 serves", s.serves("hello", "v1"))
 	first := s.leader()
 	s.child()

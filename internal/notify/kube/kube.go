@@ -30,7 +30,7 @@ import (
 
 const (
 	maxNote  = 1024 // bytes, by the API
-	atOnce   = 8    // writes under way; more wait for nobody and are dropped
+	atOnce   = 256  // writes under way; what comes beyond is dropped
 	timeout  = 10 * time.Second
 	perHour  = 60 // of one release
 	reporter = "haldane.dev/controller"

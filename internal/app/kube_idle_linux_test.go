@@ -1,0 +1,72 @@
+package app
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	ctrl "sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/haldane-project/haldane/api/v1alpha1"
+	"github.com/haldane-project/haldane/test/cluster"
+)
+
+// TestClusterIdleReleasesCostNothing: releases at rest cause no request beyond
+// the lease. HALDANE_LONG=1 takes a thousand, and holds the memory against its
+// bound.
+func TestClusterIdleReleasesCostNothing(t *testing.T) {
+	n, long := 100, os.Getenv("HALDANE_LONG") != ""
+	if long {
+		n = 1000
+	}
+	s := newShop(t)
+	for i := range n {
+		name := fmt.Sprintf("idle-%d", i)
+		d := strings.NewReplacer("name: hello", "name: "+name, "app: hello", "app: "+name, "replicas: 2", "replicas: 1").Replace(fmt.Sprintf(shopDeployment, "v1"))
+		r := strings.ReplaceAll(fmt.Sprintf(shopRelease, name), "name: hello", "name: "+name)
+		s.Cluster.Apply(t, s.ns, d, r)
+	}
+	pid, _ := s.child()
+	s.until("all serve", func() error {
+		var list v1alpha1.ReleaseList
+		if err := s.live.List(t.Context(), &list, ctrl.InNamespace(s.ns)); err != nil {
+			return err
+		}
+		ready := 0
+		for _, r := range list.Items {
+			if meta.IsStatusConditionTrue(r.Status.Conditions, "Ready") {
+				ready++
+			}
+		}
+		if ready != n {
+			return fmt.Errorf("%d of %d are ready", ready, n)
+		}
+		return nil
+	})
+	s.until("nothing is asked any more", func() error {
+		mark := s.Mark(t)
+		time.Sleep(10 * time.Second) // what is measured
+		if r := s.Requests(t, mark, func(r cluster.Request) bool {
+			return r.User == s.user && r.Verb != "watch" && r.Resource != "leases.coordination.k8s.io"
+		}); len(r) > 0 {
+			return fmt.Errorf("%v", r)
+		}
+		return nil
+	})
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var kib int
+	_, rest, _ := strings.Cut(string(text), "VmRSS:")
+	if _, err := fmt.Sscan(rest, &kib); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%d idle releases: the controller has %d MiB", n, kib>>10)
+	if long && kib>>10 > 150 {
+		t.Errorf("the controller has %d MiB, at most 150", kib>>10)
+	}
+}
