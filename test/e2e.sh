@@ -27,7 +27,7 @@ skip() { echo "skip $1: $2"; skipped+=("$1"); }
 
 export HALDANE_E2E=1 HALDANE_LONG=1 HALDANE_INTEROP_RUNS=100 HALDANE_CHANGES=1000 HALDANE_CRASH_ROUNDS=200
 
-suite "standalone figures" go test -count=1 -timeout 40m -v -run 'Outage|Killed|Identical|RealRollbacks' ./test/standalone
+suite "standalone figures" go test -count=1 -timeout 40m -v -run 'Outage|Killed|Identical' ./test/standalone
 if (cd test/tools && go build -o ../../bin/h2spec github.com/summerwind/h2spec/cmd/h2spec); then
   export HALDANE_H2SPEC=$PWD/bin/h2spec
 else
@@ -36,6 +36,13 @@ fi
 suite "gRPC interop x100, 1,000 changes, h2spec" go test -count=1 -timeout 30m -v -run 'GRPC|Changes|H2Spec' ./test/interop
 suite "store, killed 200 times" go test -count=1 -timeout 20m -run 'Kill|Crash' ./internal/store/sqlite
 suite "demo" go test -count=1 -timeout 10m -run Story ./internal/demo
+if [ "$(id -u)" = 0 ] && [ "$(uname)" = Linux ] && command -v apt-get >/dev/null || [ -n "${HALDANE_KUBECONFIG:-}" ]; then
+  [ -n "${HALDANE_KUBECONFIG:-}" ] || apt-get update -qq >/dev/null 2>&1 || true
+  suite "full cluster" go test -count=1 -timeout 60m -run 'Pods|Traefik|Istio' ./test/cluster
+  HALDANE_LONG='' suite "releases on a cluster" go test -count=1 -timeout 25m -v ./test/kubernetes
+else
+  skip "full cluster" "its node needs root and Debian's containerd, or HALDANE_KUBECONFIG"
+fi
 suite "istiod and clients without a proxy" go test -count=1 -timeout 20m -v -run 'Istiod|MeshRoute' ./internal/traffic/istio ./internal/traffic/gatewayapi
 suite "Helm chart" go test -count=1 -timeout 20m ./test/chart
 if have chromium chromium; then

@@ -97,7 +97,7 @@ func TestThePromptExample(t *testing.T) {
 	}
 	users(d, "/v1/chat/completions", `{"model":"ngram","messages":[{"role":"user","content":"What is firedamp?"}]}`, 50)
 	file, manifest := read("prompt-v2.yaml")
-	d.wants(file, manifest, "RolledBack", "latency")
+	d.wants(file, manifest, "RolledBack", "output-tokens")
 }
 
 var right = regexp.MustCompile(`(?m)^(v\d): (\d+) answers, ([\d.]+) % right$`)

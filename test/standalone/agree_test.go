@@ -17,7 +17,7 @@ type fault struct {
 	stable, canary map[string]string
 	metric         string
 	kind           judge.Kind
-	short          int // real runs without HALDANE_LONG; 0: none
+	short          int // real runs without HALDANE_LONG; 0: none without HALDANE_LATENCY
 	bad            [2]float64
 	slower         float64
 }
@@ -40,7 +40,8 @@ var faults = []fault{
 		stable: map[string]string{"ERRORS": "0.01"}, canary: map[string]string{"ERRORS": "0.2"},
 	},
 	{
-		// Only in the long run: on a machine that stalls this takes minutes.
+		// Only where it is asked for: on a machine that stalls this takes minutes, and
+		// the stalls of both versions hide what it looks for.
 		name: "latency +50%", metric: "latency", kind: judge.Latency, slower: 1.5,
 		stable: map[string]string{"LATENCY_MS": "20", "LATENCY_SPREAD": "0.5"}, canary: map[string]string{"LATENCY_MS": "30", "LATENCY_SPREAD": "0.5"},
 	},
@@ -76,7 +77,7 @@ func (s *sample) variance() float64 {
 func TestRealRollbacksTakeWhatSimulatedOnesTake(t *testing.T) {
 	for _, f := range faults {
 		runs := long(f.short, 30)
-		if runs == 0 {
+		if f.short == 0 && os.Getenv("HALDANE_LATENCY") == "" {
 			continue
 		}
 		t.Run(f.name, func(t *testing.T) {
