@@ -369,7 +369,9 @@ type SourceSpec struct {
 	Process string `json:"process,omitempty"`
 	// Pods is restarts or oomKills of the version's pods on Kubernetes: the share
 	// of the seconds of its pods in which a container was started again, or was
-	// killed for want of memory (kind proportion).
+	// killed for want of memory (kind proportion). Give it a limit, such as "<= 0.1%",
+	// one in 1000 seconds of a pod: a few are enough to fail a version then, where it
+	// takes many more of them beside stable's alone.
 	// +kubebuilder:validation:Enum=restarts;oomKills
 	// +optional
 	Pods string `json:"pods,omitempty"`
@@ -479,7 +481,10 @@ type EvaluatorSpec struct {
 
 // ServerMetricSpec is a metric that a model server exports. Which of its known
 // names the server has is looked up when the run begins, for each version by
-// itself; where it has none of them the run waits, and says what it has.
+// itself; where it has none of them the run waits, and says what it has. Values of a
+// histogram are known as exactly as its buckets are narrow, so a margin must be
+// wider than they are to be proven: vLLM's are up to a factor of 2.5 apart, which
+// takes margin: 150%.
 type ServerMetricSpec struct {
 	// Name of the server.
 	// +kubebuilder:validation:Enum=kserve;seldon;sglang;tgi;torchserve;triton;vllm

@@ -13,16 +13,19 @@ import (
 
 	"github.com/haldane-project/haldane/internal/cluster"
 	"github.com/haldane-project/haldane/internal/metric"
+	"github.com/haldane-project/haldane/internal/metric/join"
 	"github.com/haldane-project/haldane/internal/metric/prometheus"
 	"github.com/haldane-project/haldane/internal/metric/query"
+	"github.com/haldane-project/haldane/internal/metric/resource"
 	"github.com/haldane-project/haldane/internal/metric/scraped"
 	"github.com/haldane-project/haldane/internal/metric/standby"
 	"github.com/haldane-project/haldane/internal/release"
 	"github.com/haldane-project/haldane/internal/telemetry/history"
 )
 
-// evidence is where the evidence of releases in a cluster comes from: the
-// controller's own scraper, Prometheus servers, or one standing by for the other.
+// evidence is where the evidence of releases in a cluster comes from: what the
+// cluster tells of pods and, for all else, the controller's own scraper, Prometheus
+// servers, or one standing by for the other.
 type evidence struct {
 	metric.Provider
 	client  *cluster.Client
@@ -45,7 +48,10 @@ func openEvidence(c *cluster.Client, dir, address string, log *slog.Logger) (*ev
 	e := &evidence{client: c, store: store, address: address}
 	e.secrets.read = e.secret
 	e.scraper = scraped.New(scraped.Options{Store: store, Provider: e.scrapedProvider, Pods: e.pods})
-	e.Provider = standby.New(e.providers)
+	e.Provider = join.New(
+		join.Part{Name: "pods", Provider: resource.New(c, resource.Options{}), Serves: resource.Serves},
+		join.Part{Name: "requests", Provider: standby.New(e.providers)},
+	)
 	return e, nil
 }
 
@@ -83,7 +89,7 @@ func (e *evidence) server(rel release.Release, s release.Prometheus) (*prometheu
 		return nil, err
 	}
 	o := prometheus.Options{
-		URL: s.Address, Interval: s.Interval, Layout: layout, Cluster: variables,
+		URL: s.Address, Interval: s.Interval, Layout: layout, Cluster: variables, Own: ownPods,
 		Auth: prometheus.Auth{BearerFrom: s.Bearer, User: s.User, PasswordFrom: s.Password},
 		Secret: func(name, key string) (string, error) {
 			return e.secrets.get(cluster.Key(rel.Name).Namespace, name, key)
@@ -106,6 +112,10 @@ func (e *evidence) scrapedProvider(rel release.Release, base prometheus.Options)
 	base.Cluster = variables
 	return prometheus.New(base)
 }
+
+// ownPods select what a version's own pods export, on a server that labels it as
+// Prometheus' discovery of pods usually does; the ReplicaSet's hash has no dash.
+const ownPods = `namespace="$namespace",pod=~"$workload-[a-z0-9]+-[a-z0-9]+"`
 
 // layoutOf is the layout that a release names, or that of its router.
 func layoutOf(rel release.Release, s release.Series) (prometheus.Layout, error) {
