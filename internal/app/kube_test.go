@@ -183,9 +183,15 @@ contexts: [{name: x, context: {cluster: x, user: x, namespace: %q}}]}`,
 func (s *shop) controller() (stop func()) {
 	s.Helper()
 	router := &memoryRouter{splits: map[string]release.Split{}}
-	clusterParts = func(sh *kube.Shell, o ControllerOptions) (parts, error) {
+	return s.start(func(sh *kube.Shell, o ControllerOptions) (parts, error) {
 		return parts{router: router, metrics: s.evidence, sinks: clusterSinks(sh, o)}, nil
-	}
+	})
+}
+
+// start runs a controller of given parts until the function that it returns is called.
+func (s *shop) start(made func(*kube.Shell, ControllerOptions) (parts, error)) (stop func()) {
+	s.Helper()
+	clusterParts = made
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() {
@@ -318,6 +324,33 @@ func TestClusterSaysWhatKeepsAReleaseBack(t *testing.T) {
 	s.until("the refused spec is told", s.stalled("hello", "InvalidSpec", `spec.version: "canary" cannot name a version`))
 	s.patch("hello", `{"spec":{"version":null}}`)
 	s.until("all is well again", s.serves("hello", "v1"))
+}
+
+// A router that the cluster does not have is a condition with a remedy.
+func TestClusterSaysWhichRouterIsNotThere(t *testing.T) {
+	s := newShop(t)
+	s.start(func(sh *kube.Shell, _ ControllerOptions) (parts, error) {
+		return parts{router: clusterRouters(sh), metrics: s.evidence}, nil
+	})
+	s.Cluster.Apply(t, s.ns, fmt.Sprintf(shopDeployment, "v1"))
+	text := fmt.Sprintf(shopRelease, "hello")
+	s.Cluster.Apply(t, s.ns, strings.Replace(text, "{replicas: {}}", "{istio: {service: hello}}", 1))
+	s.until("the missing kind is told", s.says("hello", "this cluster has no kind VirtualService of networking.istio.io/v1: install Istio"))
+	s.Cluster.Apply(t, s.ns, text)
+	s.until("v1 serves without it", s.serves("hello", "v1"))
+}
+
+// says reports whether a condition of a release has a text.
+func (s *shop) says(name, text string) func() error {
+	return func() error {
+		rel := s.release(name)
+		for _, c := range rel.Status.Conditions {
+			if strings.Contains(c.Message, text) {
+				return nil
+			}
+		}
+		return fmt.Errorf("the conditions: %+v", rel.Status.Conditions)
+	}
 }
 
 func TestClusterIsQuietAtRestAndAnswersTheCommandLine(t *testing.T) {
