@@ -376,7 +376,11 @@ type SourceSpec struct {
 	// +optional
 	Pods string `json:"pods,omitempty"`
 	// Server is a metric that a model server exports of itself, by a word in place
-	// of the name, which differs by server and by its version.
+	// of the name, which differs by server and by its version. Which of its known
+	// names the server has is looked up when the run begins, for each version by
+	// itself; where it has none of them the run waits, and says what it has. Values of
+	// a histogram are known as exactly as its buckets are narrow, so only a wider
+	// margin can be proven: vLLM's are up to a factor of 2.5 apart (margin: 150%).
 	// +optional
 	Server *ServerMetricSpec `json:"server,omitempty"`
 	// Response is what the proxy sees of every answer: 4xx or 5xx, the share of
@@ -479,12 +483,7 @@ type EvaluatorSpec struct {
 	Critical bool `json:"critical,omitempty"`
 }
 
-// ServerMetricSpec is a metric that a model server exports. Which of its known
-// names the server has is looked up when the run begins, for each version by
-// itself; where it has none of them the run waits, and says what it has. Values of a
-// histogram are known as exactly as its buckets are narrow, so a margin must be
-// wider than they are to be proven: vLLM's are up to a factor of 2.5 apart, which
-// takes margin: 150%.
+// ServerMetricSpec is a metric that a model server exports.
 type ServerMetricSpec struct {
 	// Name of the server.
 	// +kubebuilder:validation:Enum=kserve;seldon;sglang;tgi;torchserve;triton;vllm
