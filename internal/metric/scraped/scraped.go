@@ -68,6 +68,11 @@ func (p *Provider) Check(ctx context.Context, rel release.Release, metrics []rel
 	if err != nil {
 		return err
 	}
+	for _, m := range metrics {
+		if s := rel.Analysis.Scrape; m.Source.Server.Name != "" && len(s.Labels)+len(s.Addresses) > 0 {
+			return fmt.Errorf("metric %s of release %s: what %s exports stands on the versions' own pods, and spec.analysis.scrape reads a router's: leave its pods and addresses out, or read a Prometheus server (spec.analysis.prometheus) alone", m.Name, rel.Name, m.Source.Server.Name)
+		}
+	}
 	return one.Check(ctx, rel, metrics)
 }
 

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -82,6 +83,10 @@ func TestRouterIsScrapedWhileARunIsJudged(t *testing.T) {
 		Namespace: "traefik", Labels: map[string]string{"app": "traefik"}, Port: number, Path: "/metrics", Interval: 50 * time.Millisecond}}}
 	if err := p.Check(t.Context(), rel, metrics); err != nil {
 		t.Fatal(err)
+	}
+	own := release.Metric{Name: "ttft", Kind: release.Latency, Source: release.Source{Server: release.ServerMetric{Name: "vllm", Metric: "timeToFirstToken"}}}
+	if err := p.Check(t.Context(), rel, []release.Metric{own}); err == nil || !strings.Contains(err.Error(), "versions' own pods") {
+		t.Errorf("a router is scraped, and a model server's metric asked for: %v", err)
 	}
 	r, err := p.Open(t.Context(), metric.Subject{
 		Release: rel, Run: "shop/hello-1", Started: time.Now(), Metrics: metrics,
