@@ -28,7 +28,7 @@ func reading(at, share float64, bad bool) []metric.Sample {
 	}
 	return []metric.Sample{
 		{Metric: 0, Batch: judge.Batch{At: at, Share: share, Canary: judge.Side{N: n, Bad: fails}, Stable: judge.Side{N: 100 - n, Bad: 1}}},
-		{Metric: 1, Batch: judge.Batch{At: at, Share: share, Canary: bins(n, int32(at)%7), Stable: bins(100-n, 1)}},
+		{Metric: 1, Batch: judge.Batch{At: at, Share: share, Canary: bins(n, int32(at)%7), Stable: bins(100-n, int32(at)%7)}},
 		{Metric: 2, Batch: judge.Batch{At: at, Canary: judge.Side{Value: 1 + 0.01*math.Sin(at)}, Stable: judge.Side{Value: 1 + 0.01*math.Cos(at)}}},
 	}
 }
