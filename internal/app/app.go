@@ -16,7 +16,6 @@ import (
 
 	"github.com/haldane-project/haldane/internal/compare"
 	"github.com/haldane-project/haldane/internal/evaluate"
-	"github.com/haldane-project/haldane/internal/metric/embedded"
 	"github.com/haldane-project/haldane/internal/reconcile"
 	"github.com/haldane-project/haldane/internal/standalone"
 	"github.com/haldane-project/haldane/internal/store"
@@ -101,12 +100,7 @@ func build(ctx context.Context, o Options, tokens []web.Token) (_ standalone.Par
 	undo = append(undo, func() error { return procs.Close(context.Background()) })
 	ends := endpoints.New(o.Log)
 	fleet := switchboard.New(map[string]workload.Runtime{switchboard.Process: procs, switchboard.Endpoints: ends})
-	proxy := embedded.New(m.recorder, m.querier)
-	proxy.SetSettled(rt.Settled)
-	proxy.SetOverdue(rt.Overdue)
-	proxy.SetCopies(copies)
-	proxy.SetEvaluations(evals)
-	provider, err := m.provider(proxy)
+	provider, err := m.provider(rt, copies, evals)
 	if err != nil {
 		return standalone.Parts{}, err
 	}

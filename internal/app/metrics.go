@@ -11,6 +11,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/haldane-project/haldane/internal/compare"
+	"github.com/haldane-project/haldane/internal/evaluate"
 	"github.com/haldane-project/haldane/internal/metric"
 	"github.com/haldane-project/haldane/internal/metric/embedded"
 	"github.com/haldane-project/haldane/internal/metric/join"
@@ -19,6 +21,7 @@ import (
 	"github.com/haldane-project/haldane/internal/rollout"
 	"github.com/haldane-project/haldane/internal/telemetry"
 	"github.com/haldane-project/haldane/internal/telemetry/history"
+	router "github.com/haldane-project/haldane/internal/traffic/embedded"
 )
 
 // metrics is everything that is measured: the recorder of requests, and the
@@ -83,7 +86,12 @@ const storeStale = 10 * time.Second
 
 // provider reads what the versions export from the history, and all else from
 // what the proxy sees.
-func (m *metrics) provider(proxy metric.Provider) (metric.Provider, error) {
+func (m *metrics) provider(rt *router.Router, copies *compare.Recorder, evals *evaluate.Recorder) (metric.Provider, error) {
+	proxy := embedded.New(m.recorder, m.querier)
+	proxy.SetSettled(rt.Settled)
+	proxy.SetOverdue(rt.Overdue)
+	proxy.SetCopies(copies)
+	proxy.SetEvaluations(evals)
 	parts := []join.Part{{Name: "proxy", Provider: proxy, Always: true}}
 	if m.history != nil {
 		store, err := prometheus.New(prometheus.Options{

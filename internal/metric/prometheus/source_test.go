@@ -217,7 +217,7 @@ func TestWhatCannotBeCountedIsRefused(t *testing.T) {
 		{release.Latency, `x_bucket{version="$version"}`, "does not say its unit"},
 		{release.Proportion, `sum(rate(a[1m])) / sum(rate(b[1m]))`, "two counters with a division sign"},
 		{release.Category, `x`, "must be gauge"},
-		{release.Rate, `a_total{version="$versoin"} / b_total`, "unknown variable"},
+		{release.Rate, `a_total{version="$release_name"} / b_total`, "unknown variable"},
 	} {
 		err := p.check(release.Metric{Name: "x", Kind: c.kind, Source: release.Source{Prometheus: c.query}})
 		if err == nil || !contains(err.Error(), c.want) {

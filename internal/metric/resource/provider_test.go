@@ -98,8 +98,11 @@ func newWorld(t *testing.T, c *cluster.Cluster, metrics ...release.Metric) *worl
 	}
 	cluster.Eventually(t, time.Minute, "four pods", func() error {
 		list, err := w.Client.CoreV1().Pods(w.ns).List(t.Context(), metav1.ListOptions{})
-		if err != nil || len(list.Items) != 4 {
-			return fmt.Errorf("%d pods, %v", len(list.Items), err)
+		if err != nil {
+			return err
+		}
+		if len(list.Items) != 4 {
+			return fmt.Errorf("%d pods", len(list.Items))
 		}
 		for _, p := range list.Items {
 			if len(p.Status.ContainerStatuses) == 0 {
