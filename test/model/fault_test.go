@@ -164,4 +164,3 @@ func TestAlikeModelsAreNotRolledBack(t *testing.T) {
 		t.Errorf("%d rolled back and %d paused of %d alike pairs, expected at most %d each", wrong, paused, pairs, most)
 	}
 }
-
