@@ -472,9 +472,8 @@ func TestClusterRunFromApplyToPromotedAndDeleted(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.until("the Release is gone", func() error {
-		err := s.live.Get(context.Background(), ctrl.ObjectKeyFromObject(&rel), &rel)
-		if ctrl.IgnoreNotFound(err) == nil && err != nil {
-			return nil
+		if err := s.live.Get(context.Background(), ctrl.ObjectKeyFromObject(&rel), &rel); err != nil {
+			return ctrl.IgnoreNotFound(err)
 		}
 		return errors.New(rel.Status.Message)
 	})

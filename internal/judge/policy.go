@@ -176,8 +176,12 @@ func (m Metric) validateExtras(bad refuse) error {
 	if err := m.validateUnits(bad); err != nil {
 		return err
 	}
-	for i, b := range m.Bounds {
-		if !(b > 0) || math.IsInf(b, 0) || i > 0 && b <= m.Bounds[i-1] {
+	return validateBounds(m.Bounds, bad)
+}
+
+func validateBounds(bounds []float64, bad refuse) error {
+	for i, b := range bounds {
+		if !(b > 0) || math.IsInf(b, 0) || i > 0 && b <= bounds[i-1] {
 			return bad("histogram bound %d is %v, expected ascending positive numbers without infinity", i, b)
 		}
 	}

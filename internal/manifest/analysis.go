@@ -173,13 +173,7 @@ func (c *checker) margin(path, value string, kind release.MetricKind) release.Ma
 	if value == "" {
 		return defaultMargin(kind)
 	}
-	shares := kind == release.Errors || kind == release.Proportion || kind == release.Agreement || kind == release.Votes
-	hint := `write "10%" for a tenth of stable's figure`
-	if kind == release.Agreement {
-		hint = `write "+5%" for a share of the compared requests`
-	} else if shares {
-		hint = `write "50%" for half of stable's figure, "+0.1%" for an absolute share, or "50% or +0.1%"`
-	}
+	shares, hint := marginOf(kind)
 	var m release.Margin
 	for _, part := range strings.Split(value, " or ") {
 		found := marginPart.FindStringSubmatch(strings.TrimSpace(part))
@@ -209,6 +203,18 @@ func (c *checker) margin(path, value string, kind release.MetricKind) release.Ma
 		}
 	}
 	return m
+}
+
+// marginOf says whether a kind has absolute margins, and how its margin is
+// written.
+func marginOf(kind release.MetricKind) (shares bool, hint string) {
+	switch kind {
+	case release.Agreement:
+		return true, `write "+5%" for a share of the compared requests`
+	case release.Errors, release.Proportion, release.Votes:
+		return true, `write "50%" for half of stable's figure, "+0.1%" for an absolute share, or "50% or +0.1%"`
+	}
+	return false, `write "10%" for a tenth of stable's figure`
 }
 
 var limitText = regexp.MustCompile(`^(<=|>=|<|>)\s*(-?\d+(?:\.\d+)?(?:[eE][-+]?\d{1,2})?)\s*([A-Za-zµ%]*)$`)
