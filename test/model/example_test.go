@@ -2,13 +2,9 @@ package model
 
 import (
 	"context"
-	"fmt"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"regexp"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -98,74 +94,4 @@ func TestThePromptExample(t *testing.T) {
 	users(d, "/v1/chat/completions", `{"model":"ngram","messages":[{"role":"user","content":"What is firedamp?"}]}`, 50)
 	file, manifest := read("prompt-v2.yaml")
 	d.wants(file, manifest, "RolledBack", "output-tokens")
-}
-
-var right = regexp.MustCompile(`(?m)^(v\d): (\d+) answers, ([\d.]+) % right$`)
-
-// Real digits through the proxy: each version is as right as its README says.
-func TestTheDigitsExample(t *testing.T) {
-	needsE2E(t)
-	python := "/usr/bin/python3" // Debian's scikit-learn is Debian's python3's
-	if err := exec.Command(python, "-c", "import sklearn").Run(); err != nil {
-		t.Fatalf("scikit-learn is not installed (package python3-sklearn): %v", err)
-	}
-	dir, err := filepath.Abs("../../examples/digits")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for version, share := range map[string]float64{"release": 90, "v2": 71, "v3": 99} {
-		t.Run(version, func(t *testing.T) {
-			d := start(t)
-			file := filepath.Join(dir, version+".yaml")
-			d.release(file, example(t, file, "127.0.0.1:8080", d.front, "[python3,", "["+python+",", "env: {", `env: {PYTHONDONTWRITEBYTECODE: "1", `))
-			answered := func(body string, status int, says string) {
-				t.Helper()
-				if got := raw(t, d.front, "POST", "/v2/models/digits/infer", body); got.status != status || !strings.Contains(got.body, says) {
-					t.Errorf("%.80s: %d %s, expected %d %s", body, got.status, got.body, status, says)
-				}
-			}
-			answered(fmt.Sprintf(`{"id":"a","inputs":[{"name":"pixels","datatype":"FP32","shape":[2,64],"data":[%s0]}]}`, strings.Repeat("0,", 127)), 200, `"id": "a"`)
-			answered(`{"inputs":[{"name":"pixels","datatype":"FP32","shape":[1,64],"data":[NaN]}]}`, 400, "expected 64 numbers")
-			answered(`{`, 400, "no JSON")
-			answered(`{"inputs":[]}`, 400, "one tensor")
-			out := run(t, dir, []string{"PYTHONDONTWRITEBYTECODE=1"}, python, "client.py", "http://"+d.front, "--rate", "200", "--seconds", "4", "--label-after", "0.2")
-			t.Log(out)
-			m := right.FindStringSubmatch(out)
-			if m == nil || !strings.Contains(out, "\n0 requests failed") {
-				t.Fatalf("the client said %s", out)
-			}
-			// 800 or so different digits of 899: within three points of the whole half.
-			if got, _ := strconv.ParseFloat(m[3], 64); got < share-3 || got > share+3 {
-				t.Errorf("%s is right in %g %% of the answers, expected about %g", m[1], got, share)
-			}
-		})
-	}
-}
-
-// A classifier that answers as fast and as often as its predecessor, and wrongly:
-// a person is asked, since the classes change; with labels, which come later, it
-// is taken off. The better one is promoted.
-func TestDigitsAreJudgedByWhatTheySay(t *testing.T) {
-	needsE2E(t)
-	dir, err := filepath.Abs("../../examples/digits")
-	if err != nil {
-		t.Fatal(err)
-	}
-	d := start(t)
-	read := func(version string) (file, manifest string) {
-		file = filepath.Join(dir, version+".yaml")
-		return file, example(t, file, "127.0.0.1:8080", d.front, "[python3,", "[/usr/bin/python3,", "env: {", `env: {PYTHONDONTWRITEBYTECODE: "1", `)
-	}
-	d.release(read("release"))
-	ctx, cancel := context.WithCancel(t.Context())
-	cmd := exec.CommandContext(ctx, "/usr/bin/python3", "client.py", "http://"+d.front, "--rate", "100", "--label-after", "0.5")
-	cmd.Dir, cmd.Env = dir, append(os.Environ(), "PYTHONDONTWRITEBYTECODE=1")
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer func() { cancel(); _ = cmd.Wait() }()
-	file, manifest := read("v2")
-	d.wants(file, manifest, "RolledBack", "wrong")
-	file, manifest = read("v3")
-	d.wants(file, manifest, "Promoted", "")
 }
