@@ -7,13 +7,15 @@ set -uo pipefail
 cd "$(dirname "$0")/.."
 failed=() skipped=()
 
-have() { # command package: install the package unless the command is there
-  command -v "$1" >/dev/null && return 0
+have() { # package test...: install the package unless the test says that it is there
+  local package=$1
+  shift
+  "$@" >/dev/null 2>&1 && return 0
   if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     [ -n "${APT_READY:-}" ] || { apt-get update -qq && APT_READY=1; } >/dev/null 2>&1
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$2" >/dev/null 2>&1
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$package" >/dev/null
   fi
-  command -v "$1" >/dev/null
+  "$@" >/dev/null 2>&1
 }
 
 suite() { # name command...
@@ -45,27 +47,23 @@ else
 fi
 suite "istiod and clients without a proxy" go test -count=1 -timeout 20m -v -run 'Istiod|MeshRoute' ./internal/traffic/istio ./internal/traffic/gatewayapi
 suite "Helm chart" go test -count=1 -timeout 20m ./test/chart
-if have chromium chromium; then
+if have chromium command -v chromium; then
   suite "browser" go test -count=1 -timeout 10m ./internal/web
 else
   skip "browser" "chromium is not installed (package chromium)"
 fi
-has_flask() { /usr/bin/python3 -c 'import flask' 2>/dev/null; }
-has_flask || have flask python3-flask || true
-if has_flask; then
+if have python3-flask /usr/bin/python3 -c 'import flask'; then
   suite "Flask example" ./test/example.sh
 else
   skip "Flask example" "python3-flask is not installed"
 fi
 suite "LLM and prompt examples" go test -count=1 -timeout 15m -run 'LLM|Prompt' ./test/model
-if have node nodejs && have npm npm; then
+if have nodejs command -v node && have npm command -v npm; then
   suite "OpenAI's client" go test -count=1 -timeout 10m -run Official ./test/model
 else
   skip "OpenAI's client" "node and npm are not installed (packages nodejs and npm)"
 fi
-has_sklearn() { /usr/bin/python3 -c 'import sklearn' 2>/dev/null; }
-has_sklearn || have sklearn python3-sklearn || true
-if has_sklearn; then
+if have python3-sklearn /usr/bin/python3 -c 'import sklearn'; then
   suite "digits example" go test -count=1 -timeout 10m -run Digits ./test/model
 else
   skip "digits example" "scikit-learn is not installed (package python3-sklearn)"
