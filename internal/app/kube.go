@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -73,7 +74,11 @@ type ControllerOptions struct {
 	PauseAtRest   bool   // for clusters without the admission policy
 	Prometheus    string // address of the server where a release names no source; empty: none
 	Data          string // directory for what is scraped; empty: a temporary one
-	Log           *slog.Logger
+	// SaveEvery and ShowEvery bound how old the judge's evidence and the figures
+	// may be that a Release keeps and shows; zero: 15 s and 10 s.
+	SaveEvery time.Duration
+	ShowEvery time.Duration
+	Log       *slog.Logger
 }
 
 // saveEvery is longer than on one machine: every save is a write to the API
@@ -110,7 +115,7 @@ func Controller(ctx context.Context, o ControllerOptions) error {
 	passes := reconcile.New(reconcile.Ports{
 		Store: db, Router: parts.router, Metrics: parts.metrics, Sinks: parts.sinks,
 		Runtime: deployment.New(sh.Client, sh.Changes, deployment.Options{PauseAtRest: o.PauseAtRest}),
-		Parse:   at.parse, Resolve: at.resolve, Ask: askWebhook, SaveEvery: saveEvery, Defer: showEvery, Log: o.Log,
+		Parse:   at.parse, Resolve: at.resolve, Ask: askWebhook, SaveEvery: cmp.Or(o.SaveEvery, saveEvery), Defer: cmp.Or(o.ShowEvery, showEvery), Log: o.Log,
 		Seen: func(rel release.Release, _ rollout.State, backends []release.Backend, _ bool) {
 			if parts.seen != nil {
 				parts.seen(rel, backends)

@@ -116,6 +116,7 @@ type shop struct {
 	kubeconfig string
 	user       string // of the controller
 	evidence   metric.Provider
+	saveEvery  time.Duration // of the controller; zero: as installed
 }
 
 func newShop(t *testing.T) *shop {
@@ -196,7 +197,7 @@ func (s *shop) start(made func(*kube.Shell, ControllerOptions) (parts, error)) (
 	ended := make(chan error, 1)
 	go func() {
 		ended <- Controller(ctx, ControllerOptions{Cluster: Cluster{Kubeconfig: s.kubeconfig, Namespace: s.ns}, Metrics: "0", Health: "0",
-			Log: slog.New(slog.NewTextHandler(s.Output(), nil))})
+			SaveEvery: s.saveEvery, ShowEvery: s.saveEvery, Log: slog.New(slog.NewTextHandler(s.Output(), nil))})
 	}()
 	var once sync.Once
 	stop = func() {

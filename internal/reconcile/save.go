@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/haldane-project/haldane/internal/release"
 	"github.com/haldane-project/haldane/internal/rollout"
 	"github.com/haldane-project/haldane/internal/store"
 )
@@ -16,8 +17,11 @@ import (
 // nothing is written. What may be lost waits for what may not (Ports.Defer).
 func (r *Reconciler) save(ctx context.Context, w *worker, rec store.Record, o observation, d rollout.Decision) error {
 	s := store.Save{Name: rec.Name, Revision: rec.Revision, State: d.State, Judge: rec.Judge, Cursor: rec.Cursor,
-		Observed: observed(w, o, d), Events: d.Events, Ended: d.Ended, Consumed: d.Consumed, Gone: d.Gone}
+		Observed: observed(w, o, d), Events: slices.Concat(w.untold, d.Events), Ended: d.Ended, Consumed: d.Consumed, Gone: d.Gone}
 	changed := d.Gone || !sameState(rec.State, d.State, r.Defer > 0) || len(d.Events)+len(d.Consumed) > 0
+	if r.Defer > 0 && bakes(rec.State, d) {
+		changed = false
+	}
 	if err := r.addEvidence(w, rec, o, changed, &s); err != nil {
 		return err
 	}
@@ -25,12 +29,13 @@ func (r *Reconciler) save(ctx context.Context, w *worker, rec store.Record, o ob
 		s.Placebo = w.session.outcome(d)
 	}
 	if !changed && s.Look == nil && w.waits(r.Defer, rec, s) {
+		w.untold = s.Events
 		return nil
 	}
 	if _, err := r.Store.Save(ctx, s); err != nil {
 		return fmt.Errorf("save release %s: %w", w.name, err)
 	}
-	w.unsaved, w.differs = nil, time.Time{}
+	w.forgetUnsaved()
 	if w.session != nil {
 		w.session.told()
 	}
@@ -108,7 +113,25 @@ func (w *worker) goOn(rec *store.Record) {
 		rec.State = *w.unsaved
 		return
 	}
-	w.unsaved, w.differs = nil, time.Time{}
+	w.forgetUnsaved()
+}
+
+func (w *worker) forgetUnsaved() {
+	w.unsaved, w.untold, w.differs = nil, nil, time.Time{}
+}
+
+// bakes reports whether all that happened is that the last step, which has all
+// of the traffic, led to its bake: a restart finds that out anew, and the bake can
+// only take longer.
+func bakes(was rollout.State, d rollout.Decision) bool {
+	now, x, y := d.State, was.Run, d.State.Run
+	if x == nil || y == nil || x.ID != y.ID || x.Step != y.Step || x.Phase != rollout.Progressing || y.Phase != rollout.Baking || y.Paused != nil {
+		return false
+	}
+	other := func(e rollout.Event) bool { return e.Reason != "BakeStarted" }
+	was.Run, now.Run = nil, nil
+	return y.Plan.Steps[y.Step].Weight == release.Full && len(d.Consumed) == 0 && !slices.ContainsFunc(d.Events, other) &&
+		equalJSON(lasting(was), lasting(now))
 }
 
 // sameState compares all but the sentence that says what a run waits for: it

@@ -1,9 +1,11 @@
 package reconcile_test
 
 import (
+	"slices"
 	"testing"
 	"time"
 
+	"github.com/haldane-project/haldane/internal/release"
 	"github.com/haldane-project/haldane/internal/rollout"
 )
 
@@ -68,6 +70,61 @@ func TestCrashBeforeFiguresAreSaved(t *testing.T) {
 		pass(58 * time.Second)
 		h.want(rollout.Progressing)
 		h.see(1000, 0, 100, 0)
+		pass(time.Minute)
+		h.want(rollout.Promoted)
+	})
+}
+
+// That the bake began waits for what comes next, and its event with it. A crash
+// between begins the bake anew and tells it again.
+func TestBakeIsSavedWithWhatFollows(t *testing.T) {
+	in(t, func(t *testing.T) {
+		h := newHouse(t, step(1000))
+		h.dear = true
+		h.release.Strategy.Bake = 8 * time.Second
+		h.start()
+		h.apply(v2)
+		pass(time.Second)
+		n := h.set(func() {})
+		h.see(1000, 0, 100, 0)
+		h.want(rollout.Progressing)
+		if saves := h.since(n, "save"); len(saves) != 1 || h.share() != release.Full {
+			t.Errorf("%d saves up to all of the traffic, expected one; the share is %d", len(saves), h.share())
+		}
+		pass(5 * time.Second)
+		h.stop()
+		h.start()
+		defer h.stop()
+		pass(7 * time.Second)
+		h.want(rollout.Progressing)
+		pass(2 * time.Second)
+		h.want(rollout.Promoted)
+		if saves := h.since(n, "save"); len(saves) != 3 {
+			t.Errorf("%d saves, expected those of the step, of the promotion and of the end", len(saves))
+		}
+		var told []string
+		for _, e := range h.events[len(h.events)-3:] {
+			told = append(told, e.Reason)
+		}
+		if want := []string{"StepStarted", "BakeStarted", "RunPromoted"}; !slices.Equal(told, want) {
+			t.Errorf("the last events kept are %v, expected %v", told, want)
+		}
+	})
+}
+
+// A long bake is shown once it has lasted for as long as figures may wait.
+func TestLongBakeIsSaved(t *testing.T) {
+	in(t, func(t *testing.T) {
+		h := newHouse(t, step(1000))
+		h.dear = true
+		h.release.Strategy.Bake = time.Minute
+		h.start()
+		defer h.stop()
+		h.apply(v2)
+		pass(time.Second)
+		h.see(1000, 0, 100, 0)
+		pass(11 * time.Second)
+		h.want(rollout.Baking)
 		pass(time.Minute)
 		h.want(rollout.Promoted)
 	})

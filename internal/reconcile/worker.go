@@ -31,9 +31,10 @@ type worker struct {
 	savedJudge time.Time // when the judge's state was last written
 	keptLook   time.Time
 
-	unsaved   *rollout.State // what is decided and may wait to be saved; nil: nothing
-	unsavedAt int64          // the revision that it was decided from
-	differs   time.Time      // since when something waits to be saved; zero: nothing does
+	unsaved   *rollout.State  // what is decided and may wait to be saved; nil: nothing
+	unsavedAt int64           // the revision that it was decided from
+	untold    []rollout.Event // of what is not saved yet
+	differs   time.Time       // since when something waits to be saved; zero: nothing does
 
 	mu      sync.Mutex
 	answers map[string]rollout.GateAnswer // by run, step and gate
