@@ -84,6 +84,16 @@ func (d *Dialogue) Answer(begin time.Time, status int, h http.Header) *Reply {
 	return r
 }
 
+// Unanswered says what was asked for where no answer began.
+func (d *Dialogue) Unanswered(o *release.Observation) {
+	o.API = d.api
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.request != nil {
+		o.RequestModel = d.request.model
+	}
+}
+
 // form is how the bytes of an answer are to be read.
 type form byte
 

@@ -280,8 +280,11 @@ func (x *exchange) finish(a *attempt) {
 	if x.body != nil {
 		o.In, _ = x.body.state()
 	}
-	if a.reply != nil {
+	switch {
+	case a.reply != nil:
 		a.reply.End(o, a.whole)
+	case x.dialogue != nil:
+		x.dialogue.Unanswered(o)
 	}
 	o.Stage = x.flight.stage()
 	x.p.observe(o)

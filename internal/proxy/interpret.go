@@ -29,6 +29,8 @@ type Dialogue interface {
 	Rewrite(body []byte) []byte
 	// Plain reports, after Rewrite, whether the version must not compress its answer.
 	Plain() bool
+	// Unanswered completes the observation of an attempt to which no answer began.
+	Unanswered(o *release.Observation)
 	// Answer begins to read the answer of one attempt, which began at begin.
 	Answer(begin time.Time, status int, h http.Header) Reply
 }

@@ -25,6 +25,10 @@ type Observation struct {
 	// Answer is what a model said; nil: the release does not read model traffic,
 	// this request was none, or no answer began.
 	Answer *Answer
+	// API and RequestModel of a request to a model to which no answer began; else
+	// Answer has them.
+	API          ModelAPI
+	RequestModel string
 	// ID of the request, where the release takes feedback.
 	ID string
 	// Feedback that came on the answer; only what tells it sets it, and then of

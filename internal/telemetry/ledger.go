@@ -6,6 +6,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/haldane-project/haldane/internal/release"
 )
 
@@ -16,9 +18,13 @@ const mostEntries = 1 << 17
 // counts for that version. They are in memory: feedback on what was answered
 // before a restart is not taken.
 type ledgers struct {
-	mu sync.Mutex
-	of map[string]*ledger
+	mu      sync.Mutex
+	of      map[string]*ledger
+	refused map[string]refusals
 }
+
+// refusals count the feedback on a release that was not taken.
+type refusals struct{ unknown, contradicted int64 }
 
 // ledger is that of one release.
 type ledger struct {
@@ -58,6 +64,7 @@ func (l *ledgers) forget(rel string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.of, rel)
+	delete(l.refused, rel)
 }
 
 // add keeps an answer, in place of the oldest one where there are too many. An
@@ -123,6 +130,7 @@ func (l *ledgers) take(rel string, f *release.Feedback, keep time.Duration) (_ *
 		}
 	}
 	if e == nil || time.Since(e.seen.Begin) > keep {
+		l.refuse(rel, refusals{unknown: 1})
 		what := "this user"
 		if f.ID != "" {
 			what = fmt.Sprintf("request %q", f.ID)
@@ -135,6 +143,7 @@ func (l *ledgers) take(rel string, f *release.Feedback, keep time.Duration) (_ *
 	}
 	for i, what := range said {
 		if before := e.given[i]; what != "" && before != "" && what != before {
+			l.refuse(rel, refusals{contradicted: 1})
 			return nil, false, release.TakenFeedback{Why: fmt.Sprintf("%q was said of this answer before, and the first word counts, not %q", before, what)}
 		}
 	}
@@ -152,6 +161,26 @@ func (l *ledgers) take(rel string, f *release.Feedback, keep time.Duration) (_ *
 		}
 	}
 	return e, fresh, nil
+}
+
+// refuse counts feedback that is not taken; l.mu is held.
+func (l *ledgers) refuse(rel string, more refusals) {
+	if l.refused == nil {
+		l.refused = map[string]refusals{}
+	}
+	n := l.refused[rel]
+	l.refused[rel] = refusals{n.unknown + more.unknown, n.contradicted + more.contradicted}
+}
+
+var descRefused = describeLoss("feedback_refused", "Feedback that was not taken: on an answer that is not known (any more), or against what was said of it before.")
+
+func (l *ledgers) collect(ch chan<- prometheus.Metric) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for rel, n := range l.refused {
+		ch <- Loss{rel, "unknown", n.unknown}.metric(descRefused)
+		ch <- Loss{rel, "contradicted", n.contradicted}.metric(descRefused)
+	}
 }
 
 // hear counts feedback for the request that it is about. It waits, as the

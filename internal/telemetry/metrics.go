@@ -70,6 +70,7 @@ func (c collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		descInfo, descRequests, descMirrored, descShielded, descDuration, descFirstByte,
 		descReceived, descSent, descInFlight, descCPU, descMemory,
+		descGenDuration, descGenFirstToken, descGenPerToken, descGenTokens, descRefused,
 	} {
 		ch <- d
 	}
@@ -81,7 +82,9 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		var t tally
 		s.read(&t)
 		collectTally(ch, k, &t, c.r.born)
+		collectGenAI(ch, k, s.readGenAI())
 	}
+	c.r.ledgers.collect(ch)
 	c.r.mu.Lock()
 	inFlight, before := c.r.sources.inFlight, c.r.sources.before
 	for k, l := range c.r.names {
@@ -131,4 +134,40 @@ func collectTally(ch chan<- prometheus.Metric, k key, t *tally, born time.Time) 
 
 func constant(d *prometheus.Desc, t prometheus.ValueType, v float64, k key, more ...string) prometheus.Metric {
 	return prometheus.MustNewConstMetric(d, t, v, append([]string{k.release, string(k.version)}, more...)...)
+}
+
+// Loss is what was to be done for a release and was not, as a counter.
+type Loss struct {
+	Release string
+	Reason  string
+	Count   int64
+}
+
+// losses asks for the counters of one kind of loss at each scrape.
+type losses struct {
+	desc *prometheus.Desc
+	ask  func() []Loss
+}
+
+// Losses makes the counters haldane_NAME_total of what ask tells.
+func Losses(name, help string, ask func() []Loss) prometheus.Collector {
+	return losses{describeLoss(name, help), ask}
+}
+
+func describeLoss(name, help string) *prometheus.Desc {
+	return prometheus.NewDesc("haldane_"+name+"_total", help, []string{"release", "reason"}, nil)
+}
+
+// Describe implements prometheus.Collector.
+func (l losses) Describe(ch chan<- *prometheus.Desc) { ch <- l.desc }
+
+// Collect implements prometheus.Collector.
+func (l losses) Collect(ch chan<- prometheus.Metric) {
+	for _, x := range l.ask() {
+		ch <- x.metric(l.desc)
+	}
+}
+
+func (x Loss) metric(d *prometheus.Desc) prometheus.Metric {
+	return prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(x.Count), x.Release, x.Reason)
 }

@@ -14,6 +14,7 @@ type series struct {
 	last    atomic.Int64 // unix nanoseconds when a request ended last; 0: never
 	taps    atomic.Pointer[[]*tapSide]
 	answers answers
+	models  admitted
 
 	mu       sync.Mutex
 	previous tally // at the last tick
@@ -26,7 +27,8 @@ type series struct {
 type cell struct {
 	mu sync.Mutex
 	tally
-	_ [64]byte
+	genAIs genAIs
+	_      [64]byte
 }
 
 // The classes of status codes: 0 is no answer at all.
@@ -78,7 +80,8 @@ func newSeries(stripes int) *series { return &series{cells: make([]cell, stripes
 // add counts one observation in the first free cell from a random one on.
 func (s *series) add(stripe int, o *release.Observation) {
 	c := s.lock(stripe)
-	c.count(o)
+	c.tally.count(o)
+	c.genAIs.count(o, &s.models)
 	c.mu.Unlock()
 	end := o.Begin.Add(o.Total)
 	if o.Answer != nil && o.Outcome == release.OK && o.Route == release.BySplit {
