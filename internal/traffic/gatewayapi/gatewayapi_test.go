@@ -102,7 +102,7 @@ func TestNoWeightBeforeEndpoints(t *testing.T) {
 	before := w.route(t).GetResourceVersion()
 	w.stop(t, traffictest.B)
 	err := w.apply(traffictest.Split(1000))
-	if err == nil || !strings.Contains(err.Error(), "no") {
+	if err == nil || !strings.Contains(err.Error(), "has no ready endpoint behind hello-canary: no request is sent there") {
 		t.Errorf("error %v: want one that says that the new version has nothing behind it", err)
 	}
 	if after := w.route(t).GetResourceVersion(); after != before {

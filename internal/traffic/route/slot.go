@@ -280,8 +280,8 @@ const endpointsIn = 2 * time.Second
 // await returns once each of the versions has a ready endpoint where it is
 // reached. A weight without one would fail its share of the requests.
 func (r *Router) await(ctx context.Context, s Setup, slots Slots, versions []release.VersionID, x sets) error {
-	ctx, cancel := context.WithTimeout(ctx, endpointsIn)
-	defer cancel()
+	over := time.NewTimer(endpointsIn) // of the wait, not of a read that is under way
+	defer over.Stop()
 	for {
 		var missing []string
 		for _, v := range versions {
@@ -299,6 +299,8 @@ func (r *Router) await(ctx context.Context, s Setup, slots Slots, versions []rel
 		select {
 		case <-time.After(20 * time.Millisecond):
 		case <-ctx.Done():
+			return fmt.Errorf("wait for %s: %w", strings.Join(missing, ", "), ctx.Err())
+		case <-over.C:
 			return fmt.Errorf("%s: no request is sent there before it has one; see that its pods are ready and that the selector of Service %s matches them",
 				strings.Join(missing, ", "), types.NamespacedName{Namespace: s.Namespace, Name: s.Service})
 		}
