@@ -24,39 +24,44 @@ func newCell(t truth, runs int) Cell {
 // Ratio is the mean over the limit.
 func (c Cell) Ratio() float64 { return c.Mean / c.Limit }
 
-// near is how many nats below the bar every single request is looked at; below
-// it, looks are after every bad outcome.
-const near = 3
+// Every single request is looked at within near nats of the bar, and until the
+// canary has answered early requests: before it did, a row of stable's good
+// ones alone speaks for an outage of the canary.
+const (
+	near  = 3
+	early = 10
+)
 
-// stream plays requests in routing mode and looks after every bad outcome, and
-// near the bar after every request. It ends when look returns true, and returns
-// the canary's requests until then.
-func stream(r *rand.Rand, t truth, run *judge.Run, from, seconds float64, look func(canary float64) bool) (canary float64) {
-	m := t.share*t.canary + (1-t.share)*t.stable
+// after says what a simulated release is looked at after, far from the bar: bad
+// outcomes of the canary, or of both, which is where proofs move.
+type after bool
+
+const (
+	canaryBad after = false
+	anyBad    after = true
+)
+
+// stream plays requests in routing mode and looks after every such outcome, at
+// the end of every second and, where it matters, after every request. It ends
+// when look returns true, and returns the canary's requests until then.
+func stream(r *rand.Rand, t truth, run *judge.Run, from, seconds float64, every after, look func(canary float64) bool) (canary float64) {
 	bar := math.Log(1/run.Policy().Alpha) - near
-	requests, all := 0.0, math.Floor(seconds*PerSecond)
-	const most = 20000 // good outcomes in a row that are judged at once
-	for requests < all {
-		gap := geometric(r, m)
-		bad := gap < most && gap < all-requests
-		gap = min(gap, most, all-requests)
-		ok := binomial(r, gap, t.share*(1-t.canary)/(1-m))
-		requests += gap
-		b := judge.Batch{At: from + requests/PerSecond, Share: t.share, Canary: judge.Side{N: int64(ok)}, Stable: judge.Side{N: int64(gap - ok)}}
-		if run.LogE() > bar {
+	for requests, all := 0.0, math.Floor(seconds*PerSecond); requests < all; {
+		second := (math.Floor(requests/PerSecond) + 1) * PerSecond
+		single := canary < early || run.LogE() > bar
+		b, bad, n := t.until(r, min(all, second)-requests, single || every == anyBad)
+		requests += n
+		b.At, b.Share = from+requests/PerSecond, t.share
+		if single {
 			canary += oneByOne(r, run, b)
 			b.Canary.N, b.Stable.N = 0, 0
 		} else {
-			canary += ok
+			canary += float64(b.Canary.N)
 		}
-		if bad && !run.Failed() {
-			requests++
-			who := &b.Stable
-			if r.Float64() < t.share*t.canary/m {
-				canary++
-				who = &b.Canary
-			}
-			who.N, who.Bad = who.N+1, 1
+		if !run.Failed() {
+			canary += float64(bad.Canary.N)
+			b.Canary.N, b.Canary.Bad = b.Canary.N+bad.Canary.N, b.Canary.Bad+bad.Canary.Bad
+			b.Stable.N, b.Stable.Bad = b.Stable.N+bad.Stable.N, b.Stable.Bad+bad.Stable.Bad
 		}
 		must(run.Update(0, b))
 		if look(canary) {
@@ -64,6 +69,33 @@ func stream(r *rand.Rand, t truth, run *judge.Run, from, seconds float64, look f
 		}
 	}
 	return canary
+}
+
+// until draws at most so many requests: those before the first bad one (of the
+// canary, or of any version), that one, and how many they are.
+func (t truth) until(r *rand.Rand, most float64, anyone bool) (before, bad judge.Batch, n float64) {
+	w, ofCanary := t.share, 1.0
+	chance := w * t.canary
+	if m := chance + (1-w)*t.stable; anyone && m > 0 {
+		chance, ofCanary = m, chance/m
+	}
+	n = min(geometric(r, chance), most)
+	rest := 0.0
+	if !anyone {
+		rest = binomial(r, n, (1-w)*t.stable/(1-chance))
+	}
+	good := w * (1 - t.canary) / (w*(1-t.canary) + (1-w)*(1-t.stable))
+	ok := binomial(r, n-rest, good)
+	before.Canary.N, before.Stable = int64(ok), judge.Side{N: int64(n - ok), Bad: int64(rest)}
+	if n == most {
+		return before, bad, n
+	}
+	who := &bad.Stable
+	if r.Float64() < ofCanary {
+		who = &bad.Canary
+	}
+	who.N, who.Bad = 1, 1
+	return before, bad, n + 1
 }
 
 // oneByOne plays a batch of good outcomes so that the judge looks wherever its
@@ -105,7 +137,7 @@ func Detect(seed uint64, stable, canary, share float64, runs int) Cell {
 	eachRun(seed, runs, func(i int, r *rand.Rand) {
 		run, err := judge.New(policy(), errorHistory(r, stable))
 		must(err)
-		took[i] = stream(r, truth{stable, canary, share}, run, 0, longest, func(float64) bool {
+		took[i] = stream(r, truth{stable, canary, share}, run, 0, longest, canaryBad, func(float64) bool {
 			found[i] = run.Failed()
 			return found[i]
 		})
@@ -152,7 +184,7 @@ func NullRuns(seed uint64, rate, share float64, runs int) Null {
 	return nullOf(what, seed, runs, func(r *rand.Rand) bool {
 		run, err := judge.New(policy(), errorHistory(r, rate))
 		must(err)
-		stream(r, truth{rate, rate, share}, run, 0, Release, func(float64) bool { return run.Failed() })
+		stream(r, truth{rate, rate, share}, run, 0, Release, canaryBad, func(float64) bool { return run.Failed() })
 		return run.Failed()
 	})
 }

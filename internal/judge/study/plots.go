@@ -112,7 +112,7 @@ func follow(name string, seed uint64, t truth, onset float64) series {
 		if at < onset {
 			now.canary = t.stable
 		}
-		stream(r, now, run, at, step, func(float64) bool { return run.Failed() })
+		stream(r, now, run, at, step, canaryBad, func(float64) bool { return run.Failed() })
 		out.points = append(out.points, point{x: at + step, y: min(1000, math.Exp(run.LogE()))})
 	}
 	return out

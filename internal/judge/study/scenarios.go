@@ -18,7 +18,7 @@ func Incident(seed uint64, share float64, runs int) Null {
 		must(err)
 		at := 0.0
 		for _, part := range []struct{ rate, seconds float64 }{{calm, 600}, {bad, 300}, {calm, 900}} {
-			stream(r, truth{part.rate, part.rate, share}, run, at, part.seconds, func(float64) bool { return run.Failed() })
+			stream(r, truth{part.rate, part.rate, share}, run, at, part.seconds, canaryBad, func(float64) bool { return run.Failed() })
 			at += part.seconds
 		}
 		return run.Failed()
@@ -36,7 +36,7 @@ func Ramp(seed uint64, runs int) Null {
 		for k := range pieces {
 			rate := 0.003 + 0.006*float64(k)/pieces
 			share := []float64{0.01, 0.05, 0.1, 0.25, 0.5}[k*5/pieces]
-			stream(r, truth{rate, rate, share}, run, Release*float64(k)/pieces, Release/pieces, func(float64) bool { return run.Failed() })
+			stream(r, truth{rate, rate, share}, run, Release*float64(k)/pieces, Release/pieces, canaryBad, func(float64) bool { return run.Failed() })
 		}
 		return run.Failed()
 	})
@@ -178,8 +178,8 @@ func Late(seed uint64, stable, canary, share float64, runs int) Cell {
 	eachRun(seed, runs, func(i int, r *rand.Rand) {
 		run, err := judge.New(policy(), errorHistory(r, stable))
 		must(err)
-		stream(r, truth{stable, stable, share}, run, 0, good, func(float64) bool { return run.Failed() })
-		took[i] = stream(r, truth{stable, canary, share}, run, good, 900, func(float64) bool {
+		stream(r, truth{stable, stable, share}, run, 0, good, canaryBad, func(float64) bool { return run.Failed() })
+		took[i] = stream(r, truth{stable, canary, share}, run, good, 900, canaryBad, func(float64) bool {
 			found[i] = run.Failed()
 			return found[i]
 		})
@@ -211,7 +211,7 @@ func Promote(seed uint64, rate, share, ratio float64, runs, wrongRuns int) Proof
 		run, err := judge.New(pol, errorHistory(r, rate))
 		must(err)
 		at := math.Inf(1)
-		stream(r, truth{rate, canary, share}, run, 0, seconds, func(c float64) bool {
+		stream(r, truth{rate, canary, share}, run, 0, seconds, anyBad, func(c float64) bool {
 			if run.Proven(0) {
 				at = c / share / PerSecond
 				return true

@@ -8,6 +8,8 @@ import (
 	"math"
 	"strings"
 	"testing"
+
+	"github.com/haldane-project/haldane/internal/judge"
 )
 
 // TestReducedStudy holds the figures of docs/judge.md at a reduced size and
@@ -28,6 +30,35 @@ func TestReducedStudy(t *testing.T) {
 				if j == outage && k < outageShares && c.Mean > 4 {
 					t.Errorf("a total outage took %.1f canary requests at w %g, stable %g", c.Mean, c.Share, c.Stable)
 				}
+			}
+		}
+	}
+}
+
+// What is skipped over is drawn as it would be one by one: of all requests each
+// version gets its share, and of those its own share is bad.
+func TestSkippingKeepsTheLaw(t *testing.T) {
+	at := truth{stable: 0.02, canary: 0.05, share: 0.2}
+	for _, anyone := range []bool{false, true} {
+		r, n := seeded(21, 0), 0.0
+		var canary, stable judge.Side
+		for n < 1e6 {
+			before, bad, drawn := at.until(r, 1000, anyone)
+			n += drawn
+			for _, b := range []judge.Batch{before, bad} {
+				canary.N, canary.Bad = canary.N+b.Canary.N, canary.Bad+b.Canary.Bad
+				stable.N, stable.Bad = stable.N+b.Stable.N, stable.Bad+b.Stable.Bad
+			}
+		}
+		for _, c := range []struct {
+			what            string
+			got, of, chance float64
+		}{
+			{"canary's requests", float64(canary.N), n, 0.2}, {"stable's requests", float64(stable.N), n, 0.8},
+			{"canary's errors", float64(canary.Bad), n * 0.2, 0.05}, {"stable's errors", float64(stable.Bad), n * 0.8, 0.02},
+		} {
+			if sd := math.Sqrt(c.of * c.chance * (1 - c.chance)); math.Abs(c.got-c.of*c.chance) > 4*sd {
+				t.Errorf("anyone %v: %v %s, expected %v within %v", anyone, c.got, c.what, c.of*c.chance, 4*sd)
 			}
 		}
 	}
