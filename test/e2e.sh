@@ -46,6 +46,7 @@ else
   skip "full cluster" "its node needs root and Debian's containerd, or HALDANE_KUBECONFIG"
 fi
 suite "istiod and clients without a proxy" go test -count=1 -timeout 20m -v -run 'Istiod|MeshRoute' ./internal/traffic/istio ./internal/traffic/gatewayapi
+suite "Argo CD and Flux" go test -count=1 -timeout 40m -run DeliveryToolsAgree ./internal/app
 suite "Helm chart" go test -count=1 -timeout 20m ./test/chart
 if have chromium command -v chromium; then
   suite "browser" go test -count=1 -timeout 10m ./internal/web

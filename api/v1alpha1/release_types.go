@@ -32,7 +32,9 @@ type Release struct {
 
 	// Spec is what the user declares.
 	Spec ReleaseSpec `json:"spec"`
-	// Status is written by Haldane only.
+	// Status is written by Haldane only. Until the first write it speaks of no
+	// generation, so that a Release nobody has looked at is not taken for a ready one.
+	// +kubebuilder:default:={"observedGeneration":-1}
 	Status ReleaseStatus `json:"status,omitempty"`
 }
 

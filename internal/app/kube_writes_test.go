@@ -17,11 +17,20 @@ import (
 	"github.com/haldane-project/haldane/test/cluster"
 )
 
-// script is a source whose requests all succeed, a thousand for each look. It
-// counts what it gave, and goes on behind a cursor.
+// script is a source whose requests all succeed, a thousand for each look, but
+// for a fifth of the canary's in a run that fails. It counts what it gave, and
+// goes on behind a cursor.
 type script struct {
 	mu    sync.Mutex
 	given map[string]int64 // requests of the canary, by run
+	fails string           // the run
+}
+
+// fail makes a run fail.
+func (s *script) fail(run string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.fails = run
 }
 
 func newScript() *script { return &script{given: map[string]int64{}} }
@@ -56,8 +65,12 @@ func (r *scriptReader) Read(context.Context) (metric.Reading, error) {
 	now := time.Now()
 	r.read += 500
 	r.given[r.run] = max(r.given[r.run], r.read)
+	canary := judge.Side{N: 500}
+	if r.fails == r.run {
+		canary.Bad = 100
+	}
 	return metric.Reading{Newest: now, Cursor: fmt.Append(nil, r.read), Samples: []metric.Sample{{Batch: judge.Batch{
-		At: now.Sub(r.began).Seconds(), Canary: judge.Side{N: 500}, Stable: judge.Side{N: 500}}}}}, nil
+		At: now.Sub(r.began).Seconds(), Canary: canary, Stable: judge.Side{N: 500}}}}}, nil
 }
 
 const fourSteps = `
