@@ -39,7 +39,8 @@ type Reader interface {
 	// evidence has none; that is not an error.
 	Read(ctx context.Context) (Reading, error)
 	// Wake delivers when something worth an immediate look has come (a failed
-	// request of the canary). Merged, never lost, never blocking the sender.
+	// request of the canary, newer counters). Merged, never lost, never blocking
+	// the sender.
 	Wake() <-chan struct{}
 	Close() error
 }
@@ -58,6 +59,9 @@ type Reading struct {
 	Cursor   []byte
 	Newest   time.Time // of the evidence; zero: none
 	Missing  string
+	// Caveats are sentences about the evidence that nothing waits for: what could
+	// mislead who reads it, and whom nobody could ask.
+	Caveats []string
 	// Critical says, in one sentence, what must never happen and did: it ends the
 	// run, whatever the statistics say. Empty: nothing.
 	Critical string

@@ -49,10 +49,14 @@ type Options struct {
 	Scraped string
 	// Transport is used in place of the network (Inside); nil: the network.
 	Transport http.RoundTripper
-	Interval  time.Duration // between polls: 1 second
-	Timeout   time.Duration // of one query: 5 seconds
-	Stale     time.Duration // a newest sample older than this is no evidence: 1 minute
-	Window    time.Duration // what $window stands for: 1 minute
+	// Fresh returns a channel that is closed when the server has more than when it
+	// was asked; polls wait for it, for half an interval at least and for a whole
+	// one at most. nil: that is not known, and polls go by the interval.
+	Fresh    func() <-chan struct{}
+	Interval time.Duration // between polls: 1 second
+	Timeout  time.Duration // of one query: 5 seconds
+	Stale    time.Duration // a newest sample older than this is no evidence: 1 minute
+	Window   time.Duration // what $window stands for: 1 minute
 }
 
 func (o Options) defaulted() Options {

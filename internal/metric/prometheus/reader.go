@@ -63,7 +63,7 @@ type reader struct {
 	flows    []*flow
 	levels   [][2]*source // by metric; nil: it has no query
 	names    [2]string
-	wake     chan struct{} // never: polls come when they come
+	wake     chan struct{} // after a poll that was answered
 	cancel   context.CancelFunc
 	done     chan struct{}
 
@@ -84,7 +84,7 @@ type reader struct {
 func newReader(p *Provider, s metric.Subject, c cursor) (*reader, error) {
 	now := time.Now()
 	r := &reader{
-		provider: p, subject: s, cursor: c, opened: now, gauge: now, wake: make(chan struct{}),
+		provider: p, subject: s, cursor: c, opened: now, gauge: now, wake: make(chan struct{}, 1),
 		scraped: map[string]float64{}, names: [2]string{s.Stable.Name, s.Canary.Name}, levels: make([][2]*source, len(s.Metrics)), done: make(chan struct{}),
 	}
 	if r.cursor.Since == 0 {
@@ -155,10 +155,14 @@ func (r *reader) flow(name string) *flow {
 // run polls until the reader is closed.
 func (r *reader) run(ctx context.Context) {
 	defer close(r.done)
-	tick := time.NewTicker(r.provider.options.Interval)
-	defer tick.Stop()
+	clock := time.NewTimer(0)
+	defer clock.Stop()
 	since := time.Time{} // of the last poll that was answered
 	for {
+		var fresh <-chan struct{}
+		if r.provider.options.Fresh != nil {
+			fresh = r.provider.options.Fresh()
+		}
 		at := time.Now()
 		x := r.poll(ctx, at, since)
 		if ctx.Err() != nil {
@@ -167,18 +171,50 @@ func (r *reader) run(ctx context.Context) {
 		if !x.failed {
 			since = at
 		}
-		r.pendingMu.Lock()
-		if len(r.pending) == maxPending {
-			r.pending = slices.Delete(r.pending, 0, 1) // a later poll has its samples again
+		r.keep(x)
+		if !r.pause(ctx, clock, at, fresh) {
+			return
 		}
-		r.pending = append(r.pending, x)
-		r.pendingMu.Unlock()
-		r.provider.polls.Add(1)
+	}
+}
+
+// pause waits for the time of the next poll: when there is something fresh, half
+// an interval after the last one at the soonest and a whole one at the latest.
+func (r *reader) pause(ctx context.Context, clock *time.Timer, last time.Time, fresh <-chan struct{}) bool {
+	whole := r.provider.options.Interval
+	if fresh != nil {
+		clock.Reset(time.Until(last.Add(whole / 2)))
 		select {
 		case <-ctx.Done():
-			return
-		case <-tick.C:
+			return false
+		case <-clock.C:
 		}
+	}
+	clock.Reset(time.Until(last.Add(whole)))
+	select {
+	case <-ctx.Done():
+		return false
+	case <-clock.C:
+	case <-fresh:
+	}
+	return true
+}
+
+// keep hands a poll to the next Read.
+func (r *reader) keep(x poll) {
+	r.pendingMu.Lock()
+	if len(r.pending) == maxPending {
+		r.pending = slices.Delete(r.pending, 0, 1) // a later poll has its samples again
+	}
+	r.pending = append(r.pending, x)
+	r.pendingMu.Unlock()
+	r.provider.polls.Add(1)
+	if x.failed {
+		return
+	}
+	select {
+	case r.wake <- struct{}{}:
+	default:
 	}
 }
 
@@ -280,7 +316,7 @@ func (r *reader) value(ctx context.Context, s *source, at time.Time, name string
 	return v, ""
 }
 
-// Wake implements metric.Reader; a server that is polled wakes nobody.
+// Wake implements metric.Reader: after every poll that was answered.
 func (r *reader) Wake() <-chan struct{} { return r.wake }
 
 // Close implements metric.Reader.

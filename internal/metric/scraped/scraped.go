@@ -25,6 +25,7 @@ const stale = 5 * time.Second
 type Store interface {
 	prometheusAPI
 	SetTargets([]history.Target)
+	Scraped() <-chan struct{}
 }
 
 // Options of a Provider.
@@ -58,7 +59,7 @@ func (p *Provider) provider(rel release.Release) (*prometheus.Provider, error) {
 	}
 	return p.options.Provider(rel, prometheus.Options{
 		URL: "http://inside", Transport: prometheus.Inside(p.options.Store.QueryHandler()),
-		Interval: s.Interval, Stale: stale, Scraped: "up",
+		Interval: s.Interval, Stale: stale, Scraped: "up", Fresh: p.options.Store.Scraped,
 	})
 }
 

@@ -77,7 +77,7 @@ type scraper struct {
 	without map[string]time.Time // targets that have no metrics, and when they were looked at
 }
 
-func newScraper(o Options, to storage.Appendable) (*scraper, error) {
+func newScraper(o Options, to storage.AppendableV2) (*scraper, error) {
 	s := &scraper{
 		log: o.Log, rarely: o.Rarely,
 		client:  &http.Client{Timeout: 2 * time.Second, CheckRedirect: noRedirect},
@@ -92,7 +92,7 @@ func newScraper(o Options, to storage.Appendable) (*scraper, error) {
 		options.HTTPClientOptions = []commonconfig.HTTPClientOption{commonconfig.WithDialContextFunc(s.own.dial)}
 	}
 	var err error
-	s.manager, err = scrape.NewManager(options, quiet(o.Log), nil, to, nil, prometheus.NewRegistry())
+	s.manager, err = scrape.NewManager(options, quiet(o.Log), nil, nil, to, prometheus.NewRegistry())
 	if err != nil {
 		return nil, err
 	}

@@ -49,6 +49,7 @@ type Store struct {
 	engine  *promql.Engine
 	parser  parser.Parser
 	scraper *scraper
+	fresh   *fresh
 	log     *slog.Logger
 }
 
@@ -71,7 +72,8 @@ func Open(o Options) (*Store, error) {
 		NoStepSubqueryIntervalFn: func(int64) int64 { return o.Interval.Milliseconds() },
 		Parser:                   s.parser,
 	})
-	s.scraper, err = newScraper(o, db)
+	s.fresh = newFresh(db)
+	s.scraper, err = newScraper(o, s.fresh)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("begin to scrape: %w", err), s.engine.Close(), db.Close())
 	}
@@ -115,6 +117,10 @@ func (s *Store) Close() error {
 
 // SetTargets replaces the list of what is scraped beside Haldane itself.
 func (s *Store) SetTargets(targets []Target) { s.scraper.set(targets) }
+
+// Scraped returns a channel that is closed when the next scrape of any target has
+// been stored. Who asks before a query misses none that the query did not see.
+func (s *Store) Scraped() <-chan struct{} { return s.fresh.wait() }
 
 // Value evaluates a query to one number at a time. ok is false where the result
 // is empty: there is no data. Several series, or a histogram, are an error.
