@@ -60,9 +60,9 @@ type Options struct {
 
 // Leases are short: a controller that dies is replaced within five seconds.
 const (
-	leaseDuration = 4 * time.Second
-	renewDeadline = 3 * time.Second
-	retryPeriod   = 500 * time.Millisecond
+	leaseDuration = 3 * time.Second
+	renewDeadline = 2500 * time.Millisecond
+	retryPeriod   = 400 * time.Millisecond
 )
 
 // Shell is the controller without its work.
