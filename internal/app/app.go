@@ -39,6 +39,11 @@ type Options struct {
 	TokensFile string   // who may do what; required off loopback
 	Files      []string // manifests that are applied at the start
 	Grace      time.Duration
+	// OTLP is the base URL of the collector that gets a span of requests; empty:
+	// the environment's, and none where that names none. TraceRatio is the share of
+	// the requests without a caller's word that is recorded.
+	OTLP       string
+	TraceRatio float64
 	Log        *slog.Logger
 	// Ready is told the address once the daemon answers; nil: nobody.
 	Ready func(address string)
@@ -57,10 +62,15 @@ func Serve(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
+	traced, err := openSpans(ctx, o)
+	if err != nil {
+		return err
+	}
+	defer traced.close()
 	if err := os.MkdirAll(o.Data, 0o700); err != nil {
 		return fmt.Errorf("make the data directory: %w", err)
 	}
-	d, err := build(ctx, o, tokens)
+	d, err := build(ctx, o, tokens, traced)
 	if err != nil {
 		return err
 	}
@@ -69,7 +79,7 @@ func Serve(ctx context.Context, o Options) error {
 
 // build makes the parts in the order in which they need each other, and closes
 // what was opened when one of them can not be made.
-func build(ctx context.Context, o Options, tokens []web.Token) (_ standalone.Parts, err error) {
+func build(ctx context.Context, o Options, tokens []web.Token, traced spans) (_ standalone.Parts, err error) {
 	var undo []func() error
 	defer func() {
 		if err != nil {
@@ -92,7 +102,8 @@ func build(ctx context.Context, o Options, tokens []web.Token) (_ standalone.Par
 	undo = append(undo, m.close)
 	copies := compare.New()
 	evals := evaluate.New(o.Log, compare.Words)
-	rt := router.New(router.Options{Observer: m.recorder, Feedback: m.recorder, Comparer: comparers{copies, evals}, Listener: evals, Drain: o.Grace, Log: o.Log})
+	rt := router.New(router.Options{Observer: m.recorder, Feedback: m.recorder, Comparer: comparers{copies, evals}, Listener: evals,
+		Tracer: traced.tracer(), Drain: o.Grace, Log: o.Log})
 	procs, err := process.New(process.Options{Dir: filepath.Join(o.Data, "processes"), Logger: o.Log, InFlight: rt.InFlightAt})
 	if err != nil {
 		return standalone.Parts{}, err
@@ -108,7 +119,7 @@ func build(ctx context.Context, o Options, tokens []web.Token) (_ standalone.Par
 	m.recorder.SetInFlight(inFlight(rt))
 	passes := reconcile.New(reconcile.Ports{
 		Store: db, Router: rt, Runtime: fleet, Metrics: provider,
-		Parse: parse, Ask: askWebhook, Seen: m.seen, Log: o.Log,
+		Parse: parse, Ask: askWebhook, Seen: traced.seen(m.seen), Log: o.Log,
 	})
 	server, err := web.New(web.Options{
 		Store: db, Listen: listener.Addr().String(), Names: o.Names, Tokens: tokens, Version: Version,

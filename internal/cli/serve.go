@@ -57,6 +57,8 @@ haldane token writes them:
 	f.StringVar(&o.TokensFile, "tokens", os.Getenv("HALDANE_TOKENS_FILE"), "file that says who may do what (HALDANE_TOKENS_FILE)")
 	f.StringSliceVarP(&o.Files, "file", "f", nil, "manifest to apply at the start; may be repeated")
 	f.DurationVar(&o.Grace, "grace", 30*time.Second, "longest time for open requests at a stop")
+	f.StringVar(&o.OTLP, "otlp-endpoint", "", "collector of traces, its base URL, such as http://127.0.0.1:4318 (OTEL_EXPORTER_OTLP_ENDPOINT; none: nothing is traced)")
+	f.Float64Var(&o.TraceRatio, "trace-ratio", 1, "share of the requests that is traced, 0 to 1; requests whose caller says whether they are follow that")
 	f.StringVar(&format, "log-format", "text", "text or json")
 	f.StringVar(&level, "log-level", "info", "debug, info, warn or error")
 	must(cmd.RegisterFlagCompletionFunc("log-format", fixed("text", "json")))

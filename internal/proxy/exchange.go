@@ -30,6 +30,7 @@ type exchange struct {
 	copied   *copied // nil: the request is not copied
 	kept     *leg    // the answer, as it is kept beside the stream; nil: it is not
 	heard    bool    // the listener is told of it
+	span     Span    // nil: it is not recorded
 }
 
 // attempt is one try of an exchange at one version.
@@ -57,16 +58,20 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	client, peer, trusted := p.origin(r)
 	cleanRequest(r.Header, trusted)
 	tellOrigin(r, peer, trusted)
-	traceRequest(r.Header)
 	if p.takesFeedback(w, r, client) {
 		return
 	}
+	span := p.trace(r, begin)
+	traceRequest(r.Header)
 
 	x := exchanges.Get().(*exchange)
-	*x = exchange{p: p, w: w, r: r, client: client, begin: begin, upgrade: upgrade}
+	*x = exchange{p: p, w: w, r: r, client: client, begin: begin, upgrade: upgrade, span: span}
 	defer exchanges.Put(x)
+	if span != nil {
+		defer span.End()
+	}
 	if !x.enter() {
-		p.unserved.Add(1)
+		x.unserved()
 		w.Header().Set("Retry-After", "1")
 		respondError(w, r, http.StatusServiceUnavailable, "no instance of this release is ready")
 		return
@@ -287,6 +292,9 @@ func (x *exchange) finish(a *attempt) {
 		x.dialogue.Unanswered(o)
 	}
 	o.Stage = x.flight.stage()
+	if x.span != nil {
+		x.span.Observe(o)
+	}
 	x.p.observe(o)
 	x.flight.end()
 }

@@ -35,6 +35,7 @@ type Options struct {
 	Comparer Comparer      // nil: answers to copies are not compared
 	Feedback FeedbackTaker // nil: none is taken
 	Listener Listener      // nil: nobody is told what was said
+	Tracer   Tracer        // nil: requests are not traced
 	Limits   Limits
 	// Trusted are peers whose X-Forwarded-* headers are believed. Empty: none.
 	Trusted []netip.Prefix
@@ -90,6 +91,7 @@ type Proxy struct {
 	feedback FeedbackTaker
 	comparer Comparer
 	listener Listener
+	tracer   Tracer
 	limits   Limits
 	trusted  []netip.Prefix
 	log      *slog.Logger
@@ -111,6 +113,7 @@ type Proxy struct {
 func New(o Options) *Proxy {
 	p := &Proxy{
 		name: o.Name, observer: o.Observer, comparer: o.Comparer, feedback: o.Feedback, listener: o.Listener, limits: o.Limits.orDefaults(),
+		tracer:  o.Tracer,
 		trusted: o.Trusted, log: o.Log, pools: map[release.VersionID]*pool{}, apart: map[release.VersionID]*pool{},
 	}
 	if p.log == nil {

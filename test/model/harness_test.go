@@ -26,16 +26,18 @@ type daemon struct {
 	*testing.T
 	api   *client.Client
 	front string // host:port that users connect to
+	// address of the API and of /metrics, host:port
+	address string
 }
 
-func start(t *testing.T) *daemon {
+func start(t *testing.T) *daemon { return startWith(t, app.Options{}) }
+
+func startWith(t *testing.T, o app.Options) *daemon {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	ready, ended := make(chan string, 1), make(chan error, 1)
-	data := t.TempDir()
-	go func() {
-		ended <- app.Serve(ctx, app.Options{Listen: "127.0.0.1:0", Data: data, Grace: 10 * time.Second, Ready: func(a string) { ready <- a }})
-	}()
+	o.Listen, o.Data, o.Grace, o.Ready = "127.0.0.1:0", t.TempDir(), 10*time.Second, func(a string) { ready <- a }
+	go func() { ended <- app.Serve(ctx, o) }()
 	select {
 	case address := <-ready:
 		t.Cleanup(func() {
@@ -48,7 +50,7 @@ func start(t *testing.T) *daemon {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return &daemon{T: t, api: c, front: freeAddress(t)}
+		return &daemon{T: t, api: c, front: freeAddress(t), address: address}
 	case err := <-ended:
 		cancel()
 		t.Fatalf("the daemon ended: %v", err)

@@ -30,6 +30,7 @@ type Options struct {
 	Feedback proxy.FeedbackTaker // told what users said of answers; nil: nobody
 	Comparer Comparer            // told of every request that was copied; nil: nobody is
 	Listener proxy.Listener      // told of a sample of requests and answers; nil: nobody is
+	Tracer   proxy.Tracer        // follows requests through systems; nil: nobody does
 	Limits   proxy.Limits
 	Trusted  []netip.Prefix // peers whose X-Forwarded-* are believed
 	Drain    time.Duration  // longest time for requests on a listener that is given up; default 30 s
@@ -88,7 +89,7 @@ func (r *Router) Apply(_ context.Context, t traffic.Target) error {
 	if fresh {
 		s = &served{proxy: proxy.New(proxy.Options{
 			Name: t.Release.Name, Observer: r.options.Observer, Comparer: r.options.Comparer, Feedback: r.options.Feedback, Listener: r.options.Listener, Limits: r.options.Limits,
-			Trusted: r.options.Trusted, Log: r.options.Log,
+			Tracer: r.options.Tracer, Trusted: r.options.Trusted, Log: r.options.Log,
 		})}
 	}
 	var next net.Listener
