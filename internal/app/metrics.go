@@ -11,6 +11,8 @@ import (
 	"sync"
 	"time"
 
+	client "github.com/prometheus/client_golang/prometheus"
+
 	"github.com/haldane-project/haldane/internal/compare"
 	"github.com/haldane-project/haldane/internal/evaluate"
 	"github.com/haldane-project/haldane/internal/metric"
@@ -28,6 +30,7 @@ import (
 // queryable history that scrapes it and the versions.
 type metrics struct {
 	recorder   *telemetry.Recorder
+	registry   *client.Registry
 	history    *history.Store // nil: it can not be opened
 	querier    embedded.Querier
 	handler    http.Handler // /metrics
@@ -43,10 +46,10 @@ type metrics struct {
 // what needs a query is refused or said to be missing.
 func openMetrics(o Options) *metrics {
 	m := &metrics{recorder: telemetry.New(), targets: map[string][]history.Target{}}
-	registry := m.recorder.Registry(Version)
-	m.handler = telemetry.Handler(registry)
+	m.registry = m.recorder.Registry(Version)
+	m.handler = telemetry.Handler(m.registry)
 	m.background = append(m.background, func(ctx context.Context) error { m.recorder.Run(ctx); return nil })
-	h, err := history.Open(history.Options{Dir: filepath.Join(o.Data, "metrics"), Log: o.Log, Own: registry})
+	h, err := history.Open(history.Options{Dir: filepath.Join(o.Data, "metrics"), Log: o.Log, Own: m.registry})
 	if err != nil {
 		o.Log.Warn("there is no metrics history until the next start: queries have no answer, all else works", "error", err)
 		m.querier, m.query = noHistory{err}, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -170,4 +173,15 @@ func nameOf(rel release.Release, st rollout.State, v release.VersionID) string {
 		return rel.Version.Name
 	}
 	return string(v)
+}
+
+// countLosses adds the counters of what was to be done beside the traffic and was not.
+func (m *metrics) countLosses(rt *router.Router) {
+	m.registry.MustRegister(telemetry.Losses("mirror_dropped", "Copies of requests that were to be made and were not.", func() []telemetry.Loss {
+		var list []telemetry.Loss
+		for name, n := range rt.Drops() {
+			list = append(list, telemetry.Loss{Release: name, Reason: "budget", Count: n})
+		}
+		return list
+	}))
 }

@@ -279,6 +279,17 @@ func (r *Router) Dropped(name string) int64 {
 	return 0
 }
 
+// Drops is what Dropped says of each release that is served.
+func (r *Router) Drops() map[string]int64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	all := make(map[string]int64, len(r.serving))
+	for name, s := range r.serving {
+		all[name] = s.proxy.Dropped()
+	}
+	return all
+}
+
 // Address is where a release is served now, host:port; empty: nowhere.
 func (r *Router) Address(release string) string {
 	r.mu.Lock()
