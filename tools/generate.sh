@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Generates deep copies and CRDs from the types in api/v1alpha1, and the
-# reference page from the CRDs. With --check it only says what is stale.
+# Generates deep copies and CRDs from the types in api/v1alpha1, completes the
+# CRD of releases (internal/manifest, definition.go), and writes the reference
+# page from the CRDs. With --check it only says what is stale.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -16,6 +17,7 @@ fi
 go tool -modfile=tools/go.mod controller-gen paths=./api/... \
 	object output:object:dir="$copies" \
 	crd:maxDescLen=4096 output:crd:dir="$crds"
+go test -count=1 -run TestDefinitionIsComplete ./internal/manifest -update -definition "$(realpath "$crds")/haldane.dev_releases.yaml"
 
 if [[ "${1:-}" == --check ]]; then
 	for file in "$work"/*; do

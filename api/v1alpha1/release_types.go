@@ -23,8 +23,8 @@ import (
 // +kubebuilder:printcolumn:name="Step",type=string,JSONPath=`.status.step`
 // +kubebuilder:printcolumn:name="Canary",type=string,JSONPath=`.status.canary.name`
 // +kubebuilder:printcolumn:name="Verdict",type=string,JSONPath=`.status.verdict`
+// +kubebuilder:printcolumn:name="Stable",type=string,JSONPath=`.status.stable.name`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
-// +kubebuilder:printcolumn:name="Stable",type=string,JSONPath=`.status.stable.name`,priority=1
 // +kubebuilder:printcolumn:name="Message",type=string,JSONPath=`.status.message`,priority=1
 type Release struct {
 	metav1.TypeMeta   `json:",inline"`

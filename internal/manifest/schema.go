@@ -85,7 +85,9 @@ func describeTypes(s schema, t reflect.Type) {
 	either(s)
 	switch {
 	case t == percentType:
-		delete(s, "type")
+		for _, key := range []string{"type", "minimum", "maximum"} {
+			delete(s, key)
+		}
 		s["anyOf"] = []any{
 			schema{"type": "integer", "minimum": 0, "maximum": 100},
 			schema{"type": "string", "pattern": `^\d{1,3}(\.\d{1,2}0*)?\s?%$`},

@@ -3,6 +3,7 @@ package manifest
 import (
 	"bytes"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -114,6 +115,17 @@ func TestSchemaIsPlain(t *testing.T) {
 	if bytes.Contains(Schema(), []byte("x-kubernetes")) {
 		t.Error("the schema has keywords that editors do not know")
 	}
+}
+
+var definition = flag.String("definition", "../../deploy/crds/haldane.dev_releases.yaml", "the definition that -update completes")
+
+// TestDefinitionIsComplete fails when the types changed and nobody ran make generate.
+func TestDefinitionIsComplete(t *testing.T) {
+	got, err := Definition(mustRead(t, *definition))
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden(t, *definition, got)
 }
 
 // TestReferenceIsFresh fails when the types changed and nobody ran make generate.

@@ -1,0 +1,71 @@
+package manifest
+
+import (
+	"fmt"
+	"math"
+	"reflect"
+
+	"sigs.k8s.io/yaml"
+
+	"github.com/haldane-project/haldane/api/v1alpha1"
+)
+
+// What decodes as a duration and as a share, whatever the rules say of it then.
+// More digits would not fit into the Go type.
+const (
+	decimal         = `([0-9]{1,9}(\.[0-9]{0,9})?|\.[0-9]{1,9})`
+	durationPattern = `^[-+]?(0|(` + decimal + `(ns|us|µs|μs|ms|s)|[0-9]{1,7}(\.[0-9]{0,9})?m|[0-9]{1,5}(\.[0-9]{0,9})?h){1,6})$`
+)
+
+// Definition completes the definition of releases (YAML) that is generated from
+// the types by what the generator does not know of them: which text is a
+// duration, and how large a number may be. Without it an API server would take
+// in an object that nothing can decode, and one of those hides all others in a
+// list.
+func Definition(generated []byte) ([]byte, error) {
+	var crd schema
+	if err := yaml.Unmarshal(generated, &crd); err != nil {
+		return nil, fmt.Errorf("read the definition of releases: %w", err)
+	}
+	spec, _ := crd["spec"].(schema)
+	versions, _ := spec["versions"].([]any)
+	for _, v := range versions {
+		version, _ := v.(schema)
+		top, _ := version["schema"].(schema)
+		root, ok := top["openAPIV3Schema"].(schema)
+		if !ok {
+			return nil, fmt.Errorf("the definition of releases has a version without a schema: run controller-gen")
+		}
+		properties, _ := root["properties"].(schema)
+		restrict(properties["spec"], reflect.TypeFor[v1alpha1.ReleaseSpec]())
+	}
+	out, err := yaml.Marshal(crd)
+	return append([]byte("---\n"), out...), err
+}
+
+// restrict makes a schema refuse what does not decode into the Go type.
+func restrict(node any, t reflect.Type) {
+	s, ok := node.(schema)
+	if !ok {
+		return
+	}
+	for t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	switch {
+	case t == durationType:
+		s["pattern"] = durationPattern
+	case t == percentType:
+		s["minimum"], s["maximum"] = math.MinInt32, math.MaxInt32
+	case t == jsonType:
+	case t.Kind() == reflect.Struct:
+		properties, _ := s["properties"].(schema)
+		for name, ft := range fieldsOf(t) {
+			restrict(properties[name], ft)
+		}
+	case t.Kind() == reflect.Slice:
+		restrict(s["items"], t.Elem())
+	case t.Kind() == reflect.Map:
+		restrict(s["additionalProperties"], t.Elem())
+	}
+}
