@@ -22,6 +22,7 @@ type bets struct {
 	u0      []float64 // unspent at the start
 	u       []float64
 	idle    float64 // log of the sum of u
+	coarse  bool    // logR is kept in single precision
 	logM    float64
 }
 
@@ -85,6 +86,14 @@ func (b *bets) spend() {
 func (b *bets) rampStep() {
 	b.steps++
 	b.spend()
+}
+
+// coarsen keeps what is in play in single precision, rounded down: for bets by
+// intervals, which are so few that this costs nothing.
+func (b *bets) coarsen() {
+	b.coarse = true
+	roundDown(b.logR)
+	b.settle()
 }
 
 // settle recomputes the log e-value after the components moved.

@@ -16,6 +16,7 @@ type clusters struct {
 	each     []clusterProof
 	proven   []bool
 	bar      float64
+	decides  bool // intervals count, not units; only then the proofs are kept
 }
 
 var (
@@ -44,7 +45,8 @@ func newClusters(m Metric, p Policy) clusters {
 	for _, l := range p.Looseness {
 		c.each = append(c.each, clusterProof{proof: newProof(m, l)})
 	}
-	c.settle()
+	c.coarsen()
+	c.decides = m.Clustered
 	return c
 }
 
@@ -82,7 +84,10 @@ func (c *clusters) close() {
 	for k, rho := range c.rhos {
 		c.logR[k] += shareFactor(rho, c.tolerate, n.w, n.ec, n.ec+n.es)
 	}
-	c.settle()
+	c.coarsen()
+	if !c.decides {
+		return
+	}
 	for i := range c.each {
 		c.each[i].bet(n)
 		if c.each[i].log >= c.bar {
@@ -106,6 +111,8 @@ func (p *clusterProof) bet(n counts) {
 			p.diff.logE[k] += math.Log1p(f / (1/n.w - p.delta) * mean)
 		}
 	}
+	roundDown(p.ratio.logE[:])
+	roundDown(p.diff.logE[:])
 	p.settle()
 }
 
@@ -114,9 +121,16 @@ func (c *clusters) save(out []byte) []byte {
 		return out
 	}
 	out = c.bets.save(out)
-	out = appendFloats(out, []float64{c.slot, c.mode, c.sum.nc, c.sum.ec, c.sum.ns, c.sum.es})
+	out = appendShare(appendNumber(out, c.slot), c.mode)
+	for _, n := range [4]float64{c.sum.nc, c.sum.ec, c.sum.ns, c.sum.es} {
+		out = appendNumber(out, n)
+	}
+	if out = appendBool(out, c.decides); !c.decides {
+		return out
+	}
+	out = appendBools(out, c.proven)
 	for i := range c.each {
-		out = c.each[i].save(out, c.proven[i])
+		out = c.each[i].save(out, c.each[i].parts())
 	}
 	return out
 }
@@ -126,9 +140,15 @@ func (c *clusters) load(d *decoder) {
 		return
 	}
 	c.bets.load(d)
-	c.slot, c.mode = d.float(), d.float()
-	c.sum.nc, c.sum.ec, c.sum.ns, c.sum.es = d.float(), d.float(), d.float(), d.float()
+	c.slot, c.mode = d.number(), d.share()
+	c.sum.nc, c.sum.ec, c.sum.ns, c.sum.es = d.number(), d.number(), d.number(), d.number()
+	if c.decides = d.bool(); !c.decides {
+		return
+	}
+	d.bools(c.proven)
 	for i := range c.each {
-		c.proven[i] = c.each[i].load(d)
+		p := c.each[i].load(d)
+		c.each[i].ratio.logE, c.each[i].diff.logE = p.ratio, p.diff
+		c.each[i].settle()
 	}
 }

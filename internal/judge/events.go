@@ -67,7 +67,7 @@ func (e *events) evidence() float64 { return e.counted(e.bets.logM) }
 func (e *events) report(_ Metric, looseness int, r *MetricReport) {
 	r.Unit = "per unit"
 	r.Canary, r.Stable = eventSide(e.ec, e.nc), eventSide(e.es, e.ns)
-	r.Ratio = e.tested.events.interval(IntervalAlpha)
+	r.Ratio = e.ratio()
 	if e.nc == 0 || e.ns == 0 {
 		return
 	}

@@ -56,7 +56,7 @@ func (r *Run) HeedPlacebo(placebo *Run) []string {
 			break
 		}
 		mine, theirs := testedOf(r.metrics[i]), testedOf(placebo.metrics[i])
-		if mine == nil || theirs == nil || mine.clustered || mine.clusters.length <= 0 {
+		if mine == nil || theirs == nil || mine.clusters.decides || mine.clusters.length <= 0 {
 			continue
 		}
 		if unitEvidence(placebo.metrics[i]) >= placeboBar && r.CountIntervals(i) {

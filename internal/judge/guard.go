@@ -29,8 +29,11 @@ const (
 var guardStakes = [4]float64{0.05, 0.2, 0.5, 0.9}
 
 func newGuard(limit float64, at int, horizon float64) *guard {
-	g := &guard{bets: newBets([]float64{1, 1, 1, 1}, []float64{60, 60, 60, 60}, startShare, horizon), limit: limit, at: at}
-	g.settle()
+	g := &guard{bets: newBets([]float64{1, 1, 1, 1}, []float64{60, 60, 60, 60}, startShare, horizon), at: at}
+	if g.limit = float64(float32(limit)); g.limit < limit { // single precision is saved; a higher limit is as valid
+		g.limit = float64(math.Nextafter32(float32(limit), math.MaxFloat32))
+	}
+	g.coarsen()
 	return g
 }
 
@@ -106,7 +109,7 @@ func (g *guard) close() {
 		for i, f := range guardStakes {
 			g.logR[i] += math.Log1p(f * (g.k/g.n/g.limit - 1))
 		}
-		g.settle()
+		g.coarsen()
 	}
 	g.n, g.k = 0, 0
 }
@@ -126,11 +129,11 @@ func (g *guard) save(out []byte) []byte {
 	if out = appendBool(out, g != nil); g == nil {
 		return out
 	}
-	out = appendFloat(out, g.limit)
+	out = appendSingles(out, []float64{g.limit})
 	for _, n := range [3]float64{float64(g.at), g.n, g.k} {
 		out = appendCount(out, int64(n))
 	}
-	out = appendFloat(out, g.slot)
+	out = appendNumber(out, g.slot)
 	return g.bets.save(out)
 }
 
@@ -138,12 +141,14 @@ func loadGuard(d *decoder, horizon float64) *guard {
 	if !d.bool() {
 		return nil
 	}
-	limit, at, n, k := d.float(), d.count(), d.count(), d.count()
-	if d.err == nil && (!(limit > 0) || at >= scaleBins) {
+	var limit [1]float64
+	d.singles(limit[:])
+	at, n, k := d.count(), d.count(), d.count()
+	if d.err == nil && (!(limit[0] > 0) || at >= scaleBins) {
 		d.fail("a guard is out of range")
 	}
-	g := newGuard(limit, int(at), horizon)
-	g.n, g.k, g.slot = float64(n), float64(k), d.float()
+	g := newGuard(limit[0], int(at), horizon)
+	g.n, g.k, g.slot = float64(n), float64(k), d.number()
 	g.bets.load(d)
 	return g
 }

@@ -48,7 +48,7 @@ func (r *Run) Placebo(placebo *Run) *PlaceboReport {
 func (r *Run) byIntervals() []string {
 	var out []string
 	for i, m := range r.policy.Metrics {
-		if t := testedOf(r.metrics[i]); t != nil && t.clustered && !m.Clustered {
+		if t := testedOf(r.metrics[i]); t != nil && t.clusters.decides && !m.Clustered {
 			out = append(out, m.Name)
 		}
 	}
@@ -72,16 +72,16 @@ func (p *PlaceboReport) words() string {
 }
 
 // CountIntervals judges a metric by its intervals from now on, as HeedPlacebo
-// does; false: it keeps none, or they count already.
+// does, with a proof that begins now; false: it keeps none, or they count already.
 func (r *Run) CountIntervals(metric int) bool {
 	if metric < 0 || metric >= len(r.metrics) {
 		return false
 	}
 	t := testedOf(r.metrics[metric])
-	if t == nil || t.clustered || t.clusters.length <= 0 {
+	if t == nil || t.clusters.decides || t.clusters.length <= 0 {
 		return false
 	}
-	t.clustered = true
+	t.clusters.decides = true
 	r.logM = r.combine()
 	return true
 }

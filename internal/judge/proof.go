@@ -24,23 +24,8 @@ func newProof(m Metric, looseness float64) proof {
 	if delta > 0 {
 		p.delta = min(delta*looseness, 1)
 	}
-	return p
-}
-
-func (p *proof) bet(n counts) {
-	if n.w <= 0 || n.w >= 1 {
-		return
-	}
-	if n.ec+n.es == 0 && p.delta == 0 {
-		return
-	}
-	if p.rho > 0 {
-		p.ratio.bet(n)
-	}
-	if p.delta > 0 {
-		p.diff.bet(p.delta, n)
-	}
 	p.settle()
+	return p
 }
 
 // settle recomputes the log e-value after its parts moved.
@@ -142,26 +127,115 @@ func (p *diffProof) log() float64 {
 	return logSumExp(xs[:]) - math.Log(total)
 }
 
+// parts are what the components of a proof have earned.
+type parts struct {
+	ratio [4]float64
+	diff  [7]float64
+}
+
+// from sets the proof to what its components earned before, and n on top.
+func (p *proof) from(before *parts, n counts) {
+	p.ratio.logE, p.diff.logE = before.ratio, before.diff
+	if p.rho > 0 {
+		p.ratio.bet(n)
+	}
+	if p.delta > 0 {
+		p.diff.bet(p.delta, n)
+	}
+}
+
+func (p *proof) parts() parts { return parts{p.ratio.logE, p.diff.logE} }
+
 // proofs are the proofs of one metric, one for each looseness of its margin.
 type proofs struct {
 	each   []proof
 	proven []bool // once proven, always proven: Ville's inequality holds at every look
 	bar    float64
+	// What was earned beside the open row of the ledger, by looseness: in batches
+	// that have no row (loose), and in all.
+	loose, rest []parts
+	isLoose     bool // there were such batches
+	open        int  // the row that rest leaves out; -1: not known
 }
 
 func newProofs(m Metric, p Policy) proofs {
-	out := proofs{bar: math.Log(1 / p.AlphaPromote), proven: make([]bool, len(p.Looseness))}
+	n := len(p.Looseness)
+	out := proofs{bar: math.Log(1 / p.AlphaPromote), proven: make([]bool, n), loose: make([]parts, n), rest: make([]parts, n), open: -1}
 	for _, l := range p.Looseness {
 		out.each = append(out.each, newProof(m, l))
 	}
 	return out
 }
 
-func (p *proofs) bet(n counts) {
+// bet takes a batch into account that was booked in the ledger, or has no row.
+func (p *proofs) bet(n counts, l *ledger, booked bool) {
+	if n.w <= 0 || n.w >= 1 {
+		return
+	}
+	if n.ec+n.es == 0 && !p.heedsGood() && p.open == l.open {
+		return
+	}
+	if !booked {
+		for i := range p.each {
+			p.each[i].from(&p.loose[i], n)
+			p.loose[i] = p.each[i].parts()
+			p.loose[i].roundDown()
+		}
+		p.isLoose, p.open = true, -1
+	}
+	p.settle(l)
+}
+
+// heedsGood reports whether good units move a proof: they do where a difference
+// is proven.
+func (p *proofs) heedsGood() bool { return len(p.each) > 0 && p.each[0].delta > 0 }
+
+// settle recomputes the proofs from the ledger and what has no row.
+func (p *proofs) settle(l *ledger) {
+	if p.open < 0 || p.open != l.open {
+		p.restOf(l)
+	}
 	for i := range p.each {
-		p.each[i].bet(n)
+		if len(l.rows) > 0 {
+			p.each[i].from(&p.rest[i], l.rows[l.open])
+		} else {
+			p.each[i].ratio.logE, p.each[i].diff.logE = p.rest[i].ratio, p.rest[i].diff
+		}
+		p.each[i].settle()
 		if p.each[i].log >= p.bar {
 			p.proven[i] = true
 		}
+	}
+}
+
+// restOf sums what was earned beside the open row.
+func (p *proofs) restOf(l *ledger) {
+	p.open = l.open
+	copy(p.rest, p.loose)
+	for i := range p.each {
+		for k, row := range l.rows {
+			if k != l.open {
+				p.each[i].from(&p.rest[i], row)
+				p.rest[i] = p.each[i].parts()
+			}
+		}
+	}
+}
+
+// roundDown keeps the parts in single precision: the next lower number, so that
+// an e-value stays one.
+func (p *parts) roundDown() {
+	roundDown(p.ratio[:])
+	roundDown(p.diff[:])
+}
+
+// roundDown sets every number to the next lower one of single precision.
+func roundDown(xs []float64) {
+	for i, x := range xs {
+		f := float32(x)
+		if float64(f) > x {
+			f = math.Nextafter32(f, float32(math.Inf(-1)))
+		}
+		xs[i] = float64(f)
 	}
 }

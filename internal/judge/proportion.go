@@ -11,10 +11,10 @@ type proportion struct {
 // tested is what proportions and rates share.
 type tested struct {
 	proofs
+	ledger ledger
 	clusters
 	guard          *guard
 	perUnit        bool
-	clustered      bool  // the bet of intervals counts, not that of units
 	nc, ec, ns, es int64 // totals
 	events         eventShares
 	share          float64 // largest so far, in routing mode
@@ -22,8 +22,7 @@ type tested struct {
 
 func newTested(m Metric, p Policy, h History) tested {
 	return tested{
-		proofs: newProofs(m, p), clusters: newClusters(m, p), guard: guardRate(m, p, h), perUnit: m.PerUnit,
-		clustered: m.Clustered && m.Interval > 0,
+		proofs: newProofs(m, p), ledger: newLedger(), clusters: newClusters(m, p), guard: guardRate(m, p, h), perUnit: m.PerUnit,
 	}
 }
 
@@ -87,10 +86,13 @@ func (t *tested) take(b *Batch, n counts) {
 	if t.perUnit {
 		once, n.es = firsts(b, n), float64(b.Stable.Units)
 	}
-	t.proofs.bet(n)
+	booked := b.Share > 0 && b.Share < 1 && t.ledger.add(n)
+	t.proofs.bet(n, &t.ledger, booked)
 	t.clusters.add(b.At, b.Share, n)
 	t.guard.add(b.At, n.nc+n.ns, once.ec+once.es)
-	t.events.add(once)
+	if t.perUnit || !booked { // others follow from the ledger
+		t.events.add(once)
+	}
 	t.nc += b.Canary.N
 	t.ec += b.Canary.Bad
 	t.ns += b.Stable.N
@@ -99,9 +101,20 @@ func (t *tested) take(b *Batch, n counts) {
 
 func (p *proportion) evidence() float64 { return p.counted(p.labelBets.logM) }
 
+// ratio is that of the two versions' shares or rates.
+func (t *tested) ratio() *Interval {
+	events := t.events
+	if !t.perUnit {
+		for _, row := range t.ledger.rows {
+			events.add(row)
+		}
+	}
+	return events.interval(IntervalAlpha)
+}
+
 // counted is the evidence that counts.
 func (t *tested) counted(units float64) float64 {
-	if t.clustered {
+	if t.clusters.decides {
 		return t.clusters.logM
 	}
 	return units
@@ -111,7 +124,7 @@ func (t *tested) counted(units float64) float64 {
 //
 //nolint:unparam // events and proportions are processes by this method
 func (t *tested) proof(looseness int) (float64, bool) {
-	if t.clustered {
+	if t.clusters.decides {
 		return t.clusters.each[looseness].log, t.clusters.proven[looseness]
 	}
 	return t.proofs.each[looseness].log, t.proofs.proven[looseness]
@@ -130,7 +143,7 @@ func (t *tested) canaryShare() float64 {
 func (p *proportion) report(_ Metric, looseness int, r *MetricReport) {
 	r.Canary = rateSide(p.ec, p.nc)
 	r.Stable = rateSide(p.es, p.ns)
-	r.Ratio = p.events.interval(IntervalAlpha)
+	r.Ratio = p.ratio()
 	r.Diff = differenceOf(p.ec, p.nc, p.es, p.ns, IntervalAlpha)
 	if p.nc == 0 || p.ns == 0 {
 		return

@@ -9,7 +9,7 @@ import (
 )
 
 // snapshotVersion is the first byte of a snapshot.
-const snapshotVersion = 4
+const snapshotVersion = 5
 
 // Snapshot returns the state of the run, to be saved with the cursor of its
 // evidence. Restore continues from it bit for bit.
@@ -22,7 +22,7 @@ func (r *Run) Snapshot() []byte {
 	}
 	b = appendFloat(b, r.unspent)
 	for i, p := range r.metrics {
-		b = appendFloat(b, r.last[i])
+		b = appendTime(b, r.last[i])
 		b = appendBool(b, r.blamed[i])
 		b = p.save(b)
 	}
@@ -48,7 +48,8 @@ func Restore(p Policy, snapshot []byte) (*Run, error) {
 	}
 	r.unspent = d.float()
 	for i, m := range r.metrics {
-		r.last[i] = d.float()
+		r.last[i] = d.time()
+		d.at = r.last[i]
 		r.blamed[i] = d.bool()
 		m.load(d)
 	}
@@ -85,6 +86,7 @@ func appendBool(b []byte, x bool) []byte {
 type decoder struct {
 	b   []byte
 	err error
+	at  float64 // time of the last batch of the metric that is read
 }
 
 var errShort = errors.New("it ends too early")
@@ -148,17 +150,122 @@ func appendFloats(b []byte, xs []float64) []byte {
 	return b
 }
 
-func appendCount(b []byte, n int64) []byte { return binary.AppendUvarint(b, uint64(n)) }
-
-func (b *bets) save(out []byte) []byte {
-	out = appendFloat(out, b.last)
-	out = appendCount(out, b.steps)
-	return appendFloats(out, b.logR)
+// appendNumber writes a number that is most often a count: counted from 1, or as 0
+// and the number itself.
+func appendNumber(b []byte, x float64) []byte {
+	if x >= 0 && x <= float64(maxCount) && x == math.Floor(x) {
+		return appendCount(b, int64(x)+1)
+	}
+	return appendFloat(appendCount(b, 0), x)
 }
 
-func (b *bets) load(d *decoder) {
-	b.last, b.steps, b.due = d.float(), d.count(), 0
-	d.floats(b.logR)
+func (d *decoder) number() float64 {
+	if k := d.count(); k > 0 {
+		return float64(k - 1)
+	}
+	return d.float()
+}
+
+// How seconds are written: as 2 n + 1 where they are n of them, as 2 n + 2 where
+// they are n nanoseconds, which most times are, or as 0 and the number itself.
+func appendTime(b []byte, x float64) []byte {
+	ns := int64(math.Round(min(max(x, 0), 1e9) * 1e9))
+	switch {
+	case secondsOf(ns) != x:
+		return appendFloat(appendCount(b, 0), x)
+	case ns%1e9 == 0:
+		return appendCount(b, 2*(ns/1e9)+1)
+	}
+	return appendCount(b, 2*ns+2)
+}
+
+func secondsOf(ns int64) float64 { return float64(ns/1e9) + float64(ns%1e9)/1e9 }
+
+func (d *decoder) time() float64 {
+	switch k := d.count(); {
+	case k == 0:
+		return d.float()
+	case k%2 == 1:
+		return float64(k / 2)
+	default:
+		return secondsOf(k/2 - 1)
+	}
+}
+
+// appendSingles writes numbers of single precision.
+func appendSingles(b []byte, xs []float64) []byte {
+	for _, x := range xs {
+		b = binary.LittleEndian.AppendUint32(b, math.Float32bits(float32(x)))
+	}
+	return b
+}
+
+func (d *decoder) singles(xs []float64) {
+	for i := range xs {
+		x := float64(math.Float32frombits(binary.LittleEndian.Uint32(d.take(4))))
+		if math.IsNaN(x) {
+			d.fail("a number is NaN")
+			x = 0
+		}
+		xs[i] = x
+	}
+}
+
+// appendBools writes them as bits.
+func appendBools(b []byte, xs []bool) []byte {
+	for i, x := range xs {
+		if i%8 == 0 {
+			b = append(b, 0)
+		}
+		if x {
+			b[len(b)-1] |= 1 << (i % 8)
+		}
+	}
+	return b
+}
+
+func (d *decoder) bools(xs []bool) {
+	bits := d.take((len(xs) + 7) / 8)
+	for i := range xs {
+		xs[i] = bits[i/8]>>(i%8)&1 != 0
+	}
+}
+
+func (d *decoder) signed() int64 {
+	x, n := binary.Varint(d.b)
+	if d.err == nil && (n <= 0 || x < -1<<62 || x > 1<<62) {
+		d.fail("a count cannot be read")
+	}
+	if d.err != nil {
+		return 0
+	}
+	d.b = d.b[n:]
+	return x
+}
+
+func appendCount(b []byte, n int64) []byte { return binary.AppendUvarint(b, uint64(n)) }
+
+func (b *bets) save(out []byte) []byte { return b.saveOdds(appendTime(out, b.last)) }
+
+// saveOdds leaves out the time of the last batch, for bets that every batch of
+// the metric reaches.
+func (b *bets) saveOdds(out []byte) []byte {
+	if b.coarse { // no step of a ramp restarts them
+		return appendSingles(out, b.logR)
+	}
+	return appendFloats(appendCount(out, b.steps), b.logR)
+}
+
+func (b *bets) load(d *decoder) { b.loadOdds(d, d.time()) }
+
+func (b *bets) loadOdds(d *decoder, last float64) {
+	b.last, b.due = last, 0
+	if b.coarse {
+		d.singles(b.logR)
+	} else {
+		b.steps = d.count()
+		d.floats(b.logR)
+	}
 	for k := range b.u {
 		b.u[k] = b.unspent(k)
 	}
@@ -166,40 +273,46 @@ func (b *bets) load(d *decoder) {
 	b.settle()
 }
 
-func (e *proof) save(out []byte, proven bool) []byte {
-	out = appendBool(out, proven)
+// save writes the parts of a proof that it has, in single precision.
+func (e *proof) save(out []byte, p parts) []byte {
 	if e.rho > 0 {
-		out = appendFloats(out, e.ratio.logE[:])
+		out = appendSingles(out, p.ratio[:])
 	}
 	if e.delta > 0 {
-		out = appendFloats(out, e.diff.logE[:])
+		out = appendSingles(out, p.diff[:])
 	}
 	return out
 }
 
-func (e *proof) load(d *decoder) (proven bool) {
-	proven = d.bool()
+func (e *proof) load(d *decoder) (p parts) {
 	if e.rho > 0 {
-		d.floats(e.ratio.logE[:])
+		d.singles(p.ratio[:])
 	}
 	if e.delta > 0 {
-		d.floats(e.diff.logE[:])
+		d.singles(p.diff[:])
 	}
-	e.settle()
-	return proven
+	return p
 }
 
+// save leaves out what follows from the ledger.
 func (p *proofs) save(out []byte) []byte {
-	for i := range p.each {
-		out = p.each[i].save(out, p.proven[i])
+	out = appendBools(out, p.proven)
+	if out = appendBool(out, p.isLoose); p.isLoose {
+		for i := range p.each {
+			out = p.each[i].save(out, p.loose[i])
+		}
 	}
 	return out
 }
 
-func (p *proofs) load(d *decoder) {
-	for i := range p.each {
-		p.proven[i] = p.each[i].load(d)
+func (p *proofs) load(d *decoder, l *ledger) {
+	d.bools(p.proven)
+	if p.isLoose = d.bool(); p.isLoose {
+		for i := range p.each {
+			p.loose[i] = p.each[i].load(d)
+		}
 	}
+	p.settle(l)
 }
 
 func (e *eventShares) save(out []byte) []byte {
@@ -244,11 +357,14 @@ func (e *eventShares) load(d *decoder) {
 }
 
 func (t *tested) save(out []byte) []byte {
-	out = appendShare(out, t.share)
-	for _, n := range [4]int64{t.nc, t.ec, t.ns, t.es} {
-		out = appendCount(out, n)
+	out = t.ledger.save(appendShare(out, t.share))
+	sum := t.ledger.total()
+	beside := [4]int64{t.nc - int64(sum.nc), t.ec - int64(sum.ec), t.ns - int64(sum.ns), t.es - int64(sum.es)}
+	if out = appendBool(out, beside != [4]int64{}); beside != [4]int64{} {
+		for _, n := range beside {
+			out = binary.AppendVarint(out, n)
+		}
 	}
-	out = appendBool(out, t.clustered)
 	out = t.clusters.save(out)
 	out = t.guard.save(out)
 	out = t.proofs.save(out)
@@ -257,23 +373,31 @@ func (t *tested) save(out []byte) []byte {
 
 func (t *tested) load(d *decoder, horizon float64) {
 	t.share = d.share()
-	t.nc, t.ec, t.ns, t.es = d.count(), d.count(), d.count(), d.count()
-	t.clustered = d.bool() && t.clusters.length > 0
+	t.ledger.load(d)
+	sum := t.ledger.total()
+	t.nc, t.ec, t.ns, t.es = int64(sum.nc), int64(sum.ec), int64(sum.ns), int64(sum.es)
+	if d.bool() {
+		for _, n := range [4]*int64{&t.nc, &t.ec, &t.ns, &t.es} {
+			*n += d.signed()
+		}
+	}
+	if d.err == nil && min(t.nc, t.ec, t.ns, t.es) < 0 {
+		d.fail("a count is negative")
+	}
 	t.clusters.load(d)
 	t.guard = loadGuard(d, horizon)
-	t.proofs.load(d)
+	t.proofs.load(d, &t.ledger)
 	t.events.load(d)
 }
 
 func (p *proportion) save(out []byte) []byte {
-	out = p.labelBets.bets.save(out)
-	out = appendFloats(out, []float64{p.bad, p.n})
-	return p.tested.save(out)
+	out = p.labelBets.saveOdds(out)
+	return p.tested.save(appendNumber(appendNumber(out, p.bad), p.n))
 }
 
 func (p *proportion) load(d *decoder) {
-	p.labelBets.bets.load(d)
-	p.bad, p.n = d.float(), d.float()
+	p.labelBets.loadOdds(d, d.at)
+	p.bad, p.n = d.number(), d.number()
 	p.tested.load(d, p.labelBets.horizon)
 }
 
