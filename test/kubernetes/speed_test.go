@@ -4,25 +4,52 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/haldane-project/haldane/internal/load"
+	"github.com/haldane-project/haldane/test/cluster"
 )
 
-// TestTimeToRollback: 20 % errors at 10 % of 200 requests a second. What counts
-// is the time from the first bad answer to the last answer of the bad version at
-// the client, and how many were bad. The times are figures for the log.
+// TestTimeToRollback: 20 % errors at 10 % of 200 requests a second, with the
+// controller's own scraping of the gateway.
 func TestTimeToRollback(t *testing.T) {
+	newWorld(t, 2, "{weight: 10}, {weight: 50}").timesToRollback(long(3, 20))
+}
+
+// TestTimeToRollbackThroughPrometheus: the same evidence by way of a Prometheus
+// server that scrapes the gateway every second.
+func TestTimeToRollbackThroughPrometheus(t *testing.T) {
 	w := newWorld(t, 2, "{weight: 10}, {weight: 50}")
+	gateway := strings.TrimSuffix(strings.TrimPrefix(w.traefik.Metrics, "http://"), "/metrics")
+	server := cluster.Prometheus(t, fmt.Sprintf(`
+global: {scrape_interval: 1s, scrape_timeout: 900ms}
+scrape_configs:
+- {job_name: gateway, static_configs: [{targets: ["%s"]}]}
+`, gateway))
+	scrape := fmt.Sprintf(`scrape: {addresses: ["%s"], layout: traefik}`, gateway)
+	text := fmt.Sprintf(release, "{weight: 10}, {weight: 50}", gateway)
+	if !strings.Contains(text, scrape) {
+		t.Fatalf("the Release does not say %s:\n%s", scrape, text)
+	}
+	w.Apply(t, w.ns, strings.Replace(text, scrape, fmt.Sprintf(`prometheus: {address: %q, layout: traefik, interval: 1s}`, server), 1))
+	w.timesToRollback(long(3, 20))
+}
+
+// timesToRollback measures from the first bad answer to the last answer of the
+// bad version at the client, and how many were bad. The times are figures for the
+// log.
+func (w *world) timesToRollback(runs int) {
+	w.Helper()
 	w.controller()
 	w.phase("v1", "Promoted")
 	tr := w.load(200)
 	var offs, decisions []time.Duration
 	var bad []int
-	for i := range long(3, 20) {
+	for i := range runs {
 		version := fmt.Sprintf("bad-%d", i)
 		decided := w.when(func(phase string) bool { return phase == "RollingBack" || phase == "RolledBack" }, version)
 		w.deploy(version, 2, "ERRORS=0.2")
@@ -31,13 +58,13 @@ func TestTimeToRollback(t *testing.T) {
 		off, failed, _ := span(shots, version)
 		offs, bad = append(offs, off), append(bad, failed)
 		decisions = append(decisions, (<-decided).Sub(firstFailure(shots, version)))
-		t.Logf("%s: off after %v, %d bad answers, decided after %v: %s", version, off, failed, decisions[i], w.release().Status.Run.Why)
+		w.Logf("%s: off after %v, %d bad answers, decided after %v: %s", version, off, failed, decisions[i], w.release().Status.Run.Why)
 	}
 	tr.end()
 	if lost := lost(tr.all()); len(lost) > 0 {
-		t.Errorf("%d requests were answered by no version, the first: %+v", len(lost), lost[0])
+		w.Errorf("%d requests were answered by no version, the first: %+v", len(lost), lost[0])
 	}
-	t.Logf("median: off after %v, %d bad answers, decided after %v", median(offs), median(bad), median(decisions))
+	w.Logf("median: off after %v, %d bad answers, decided after %v", median(offs), median(bad), median(decisions))
 }
 
 // when tells the moment at which the release's run of a version was first seen
