@@ -50,6 +50,7 @@ type house struct {
 
 	split  release.Split // in force
 	late   bool          // the router accepts and does not act
+	inside []rollout.InFlight
 	fleet  []rollout.Group
 	down   bool // the runtime can not be asked
 	batch  []metric.Sample
@@ -294,7 +295,7 @@ func (r fakeRouter) Observe(context.Context, release.Release) (rollout.ObservedS
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.called("observe")
-	return rollout.ObservedSplit{Known: true, Split: r.split}, nil
+	return rollout.ObservedSplit{Known: true, Split: r.split, InFlight: r.inside}, nil
 }
 
 func (r fakeRouter) Remove(context.Context, release.Release) error {

@@ -17,6 +17,10 @@ import (
 // request of the canary brings a look at once.
 const lookEvery = 100 * time.Millisecond
 
+// drainEvery is how often requests are counted that a version which has lost its
+// traffic still answers: nobody tells of the last one.
+const drainEvery = 250 * time.Millisecond
+
 // Pass makes one pass of a release and says when to make the next one; the
 // zero time means when something happens. It is for callers that bring their
 // own loop; they must not make two passes of one release at a time.
@@ -90,7 +94,19 @@ func (r *Reconciler) wake(w *worker, d rollout.Decision, o observation, acted bo
 			wake = look
 		}
 	}
+	if drains(d.State, o.in.Split) {
+		if count := o.in.Now.Add(drainEvery); wake.IsZero() || count.Before(wake) {
+			wake = count
+		}
+	}
 	return wake
+}
+
+// drains reports whether a version that is leaving still answers requests.
+func drains(st rollout.State, o rollout.ObservedSplit) bool {
+	return slices.ContainsFunc(st.Leaving, func(l rollout.Leaving) bool {
+		return slices.ContainsFunc(o.InFlight, func(f rollout.InFlight) bool { return f.Version == l.Version.ID && f.Count > 0 })
+	})
 }
 
 // act makes the decision true. It reports whether it changed the traffic.

@@ -34,6 +34,23 @@ func TestGoodVersionIsPromotedStepByStep(t *testing.T) {
 	})
 }
 
+// Nobody tells when the last request of a version ends that has lost its traffic:
+// it is counted, and its instances stop soon after it, not when their time is over.
+func TestADrainEndsWithTheLastRequest(t *testing.T) {
+	in(t, func(t *testing.T) {
+		h := serving(t, step(5000))
+		defer h.stop()
+		h.set(func() { h.inside = []rollout.InFlight{{Version: v1.ID, Count: 1}} })
+		pass(time.Second)
+		h.see(1000, 0, 1000, 0)
+		pass(5 * time.Second)
+		h.want(rollout.Finishing)
+		h.set(func() { h.inside = nil })
+		pass(time.Second)
+		h.want(rollout.Promoted)
+	})
+}
+
 func TestTrafficLeavesBeforeItIsSaved(t *testing.T) {
 	in(t, func(t *testing.T) {
 		h := serving(t, step(1000), step(5000))
