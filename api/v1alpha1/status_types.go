@@ -124,6 +124,10 @@ type RunStatus struct {
 	// Division says how requests were really divided between the versions.
 	// +optional
 	Division string `json:"division,omitempty"`
+	// Caveats are what could mislead who reads the figures, in sentences: what
+	// differs between the versions beside what they are, and what nobody could tell.
+	// +optional
+	Caveats []string `json:"caveats,omitempty"`
 	// Metrics of the run.
 	// +optional
 	Metrics []MetricStatus `json:"metrics,omitempty"`

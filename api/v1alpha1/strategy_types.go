@@ -425,7 +425,8 @@ type SourceSpec struct {
 	// +optional
 	Feedback string `json:"feedback,omitempty"`
 	// Evaluator is asked about a sample of answers (kind proportion: the share of
-	// bad ones), or about both versions' answers to copied requests (kind agreement).
+	// bad ones; kind mean: how far their scores are below 1), or about both versions'
+	// answers to copied requests (kind agreement).
 	// +optional
 	Evaluator *EvaluatorSpec `json:"evaluator,omitempty"`
 }
@@ -437,7 +438,7 @@ type EvaluatorSpec struct {
 	// URL of the endpoint, or with model the base of an OpenAI-compatible API
 	// (https://host/v1). An endpoint gets POST {question, request, answer}, or
 	// {question, request, first, second} for a pair, and answers {"bad": true},
-	// {"score": 0.9} or {"better": "first"}, "second" or "tie". Pairs are asked in
+	// {"score": 0.9} (0 to 1) or {"better": "first"}, "second" or "tie". Pairs are asked in
 	// both orders; who changes sides with the order has said tie.
 	// +kubebuilder:validation:Pattern=`^https?://[^@]+$`
 	URL string `json:"url"`
@@ -453,7 +454,7 @@ type EvaluatorSpec struct {
 	// Share of the requests that are asked about. Default: 10.
 	// +optional
 	Share *intstr.IntOrString `json:"share,omitempty"`
-	// Below this score (0 to 100 %) an answer is bad. Default: "50%".
+	// Below this score (0 to 100 %) an answer is bad (kind proportion). Default: "50%".
 	// +optional
 	Below *intstr.IntOrString `json:"below,omitempty"`
 	// Timeout of one question. Default: 20s.

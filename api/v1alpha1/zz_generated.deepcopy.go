@@ -1212,6 +1212,11 @@ func (in *RunStatus) DeepCopyInto(out *RunStatus) {
 		in, out := &in.Ended, &out.Ended
 		*out = (*in).DeepCopy()
 	}
+	if in.Caveats != nil {
+		in, out := &in.Caveats, &out.Caveats
+		*out = make([]string, len(*in))
+		copy(*out, *in)
+	}
 	if in.Metrics != nil {
 		in, out := &in.Metrics, &out.Metrics
 		*out = make([]MetricStatus, len(*in))

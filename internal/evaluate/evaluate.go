@@ -1,6 +1,6 @@
 // Package evaluate is the engine that asks evaluators about a sample of answers:
 // an HTTP endpoint, or a model behind an OpenAI-compatible API. An answer is
-// asked about alone (is it bad?) or beside the other version's answer to the
+// asked about alone (is it bad, how good is it?) or beside the other version's answer to the
 // same request, in both orders (which is better?). What users and models wrote
 // is data to the evaluator, never an instruction, and what the evaluator writes
 // counts only where it is the JSON that was asked for. It knows the words of
@@ -19,6 +19,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"os"
 	"strings"
 
@@ -34,7 +35,7 @@ var errNoVerdict = errors.New("no verdict")
 // verdict is what an evaluator says; one field is set.
 type verdict struct {
 	Bad    *bool    `json:"bad"`
-	Score  *float64 `json:"score"`
+	Score  *float64 `json:"score"`  // 0 (bad) to 1
 	Better string   `json:"better"` // first, second or tie
 	Reason string   `json:"reason"` // for people; not used
 }
@@ -53,10 +54,27 @@ func isBad(ctx context.Context, e *release.Evaluator, q subject) (bad bool, cost
 		return false, cost, err
 	case v.Bad != nil && v.Score == nil && v.Better == "":
 		return *v.Bad, cost, nil
-	case v.Score != nil && v.Bad == nil && v.Better == "":
+	case v.score():
 		return *v.Score < e.Below, cost, nil
 	}
 	return false, cost, errNoVerdict
+}
+
+// scoreOf asks how good one answer is, from 0 to 1.
+func scoreOf(ctx context.Context, e *release.Evaluator, q subject) (score, cost float64, err error) {
+	v, cost, err := ask(ctx, e, q)
+	if err == nil && !v.score() {
+		err = errNoVerdict
+	}
+	if err != nil {
+		return 0, cost, err
+	}
+	return *v.Score, cost, nil
+}
+
+// score reports whether the verdict is a score, and nothing else.
+func (v *verdict) score() bool {
+	return v.Score != nil && v.Bad == nil && v.Better == "" && *v.Score >= 0 && *v.Score <= 1
 }
 
 // better asks which of two answers is the better one, in both orders: -1 the
@@ -101,11 +119,11 @@ func prefers(ctx context.Context, e *release.Evaluator, q subject) (int, float64
 func ask(ctx context.Context, e *release.Evaluator, q subject) (v verdict, cost float64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, e.Timeout)
 	defer cancel()
-	url, body := e.URL, q.endpoint()
+	to, body := e.URL, q.endpoint()
 	if e.Model != "" {
-		url, body = strings.TrimSuffix(e.URL, "/")+"/chat/completions", q.chat(e.Model)
+		to, body = strings.TrimSuffix(e.URL, "/")+"/chat/completions", q.chat(e.Model)
 	}
-	data, err := send(ctx, url, e.Key, body)
+	data, err := send(ctx, to, e.Key, body)
 	if err != nil {
 		return v, 0, err
 	}
@@ -141,8 +159,8 @@ type completion struct {
 	} `json:"usage"`
 }
 
-func send(ctx context.Context, url, key string, body []byte) ([]byte, error) {
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(body))
+func send(ctx context.Context, to, key string, body []byte) ([]byte, error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, to, bytes.NewReader(body))
 	if err != nil {
 		return nil, err
 	}
@@ -156,6 +174,9 @@ func send(ctx context.Context, url, key string, body []byte) ([]byte, error) {
 	}
 	res, err := client.Do(r)
 	if err != nil {
+		if at := (*url.Error)(nil); errors.As(err, &at) {
+			err = at.Err // the address may hold what is nobody's business
+		}
 		return nil, fmt.Errorf("ask the evaluator: %w", err)
 	}
 	defer res.Body.Close()

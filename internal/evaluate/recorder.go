@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/haldane-project/haldane/internal/judge"
 	"github.com/haldane-project/haldane/internal/release"
 )
 
@@ -46,6 +47,9 @@ type Job struct {
 	Metric    string
 	Evaluator *release.Evaluator
 	Pairs     bool // answers are asked about in pairs, of copied requests
+	Scores    bool // how good answers are is asked, not whether they are bad
+	// Users says that a user is what was drawn (Heard.Unit): each is asked about once.
+	Users bool
 }
 
 // job is one at work.
@@ -54,6 +58,7 @@ type job struct {
 	slots chan struct{}
 
 	mu       sync.Mutex
+	users    *judge.Units // asked about already; nil: requests are what was drawn
 	got      Evidence
 	stats    Stats
 	calls    int64
@@ -66,6 +71,8 @@ type job struct {
 type Evidence struct {
 	// Asked about alone: answers with a verdict, and the bad ones among them.
 	Stable, StableBad, Canary, CanaryBad int64
+	// Asked how good they are: how far each answer is below 1.
+	StableShort, CanaryShort []float64
 	// Asked about in pairs.
 	Pairs, StableWon, CanaryWon int64
 	Newest                      time.Time
@@ -77,6 +84,7 @@ type Stats struct {
 	Unclear   int64 // answers that were no verdict
 	Failed    int64 // errors and timeouts
 	Passed    int64 // answers that were not asked about: too many at once, or the budget was spent
+	Spent     bool  // the budget is
 	LastError string
 }
 
@@ -85,7 +93,11 @@ func (r *Recorder) Tap(name string, stable, canary release.VersionID, jobs []Job
 	t := &Tap{recorder: r, name: name, stable: stable, canary: canary}
 	t.context, t.cancel = context.WithCancel(context.Background())
 	for _, j := range jobs {
-		t.jobs = append(t.jobs, &job{Job: j, slots: make(chan struct{}, j.Evaluator.Concurrency)})
+		one := &job{Job: j, slots: make(chan struct{}, j.Evaluator.Concurrency)}
+		if j.Users {
+			one.users = judge.NewUnits(mostUsers)
+		}
+		t.jobs = append(t.jobs, one)
 	}
 	r.replace(func(list []*Tap) []*Tap { return append(list, t) })
 	return t
@@ -108,6 +120,10 @@ func (t *Tap) Close() {
 	}
 	t.running.Wait()
 }
+
+// mostUsers bounds the users whose answers were asked about that are remembered;
+// beyond it nobody is asked about any more.
+const mostUsers = 1 << 16
 
 // Drain returns what the evaluator of a job said since the last time.
 func (t *Tap) Drain(i int) Evidence {
@@ -173,7 +189,7 @@ func (r *Recorder) Hear(h *release.Heard) {
 		}
 		for _, j := range t.jobs {
 			if !j.Pairs && drawn(j.Evaluator.Share, r.most(h.Release)) {
-				t.start(j, func() { t.alone(j, h.Version == t.canary, r.about(j, h.Request, &h.Answer)) })
+				t.start(j, h.Unit, func() { t.alone(j, h.Version == t.canary, r.about(j, h.Request, &h.Answer)) })
 			}
 		}
 	}
@@ -195,30 +211,38 @@ func (r *Recorder) Compare(c *release.Copied) {
 			if j.Pairs {
 				q := r.about(j, c.Request, &c.User)
 				q.Second, q.pair = quoted(r.text(&c.Copy)), true
-				t.start(j, func() { t.beside(j, q) })
+				t.start(j, 0, func() { t.beside(j, q) })
 				continue
 			}
-			t.start(j, func() { t.alone(j, false, r.about(j, c.Request, &c.User)) })
-			t.start(j, func() { t.alone(j, true, r.about(j, c.Request, &c.Copy)) })
+			t.start(j, 0, func() { t.alone(j, false, r.about(j, c.Request, &c.User)) })
+			t.start(j, 0, func() { t.alone(j, true, r.about(j, c.Request, &c.Copy)) })
 		}
 	}
 }
 
 func (r *Recorder) about(j *job, request []byte, l *release.Leg) subject {
-	return subject{Question: j.Evaluator.Question, Request: quoted(string(request)), First: quoted(r.text(l))}
+	return subject{Question: j.Evaluator.Question, Request: quoted(string(request)), First: quoted(r.text(l)), scored: j.Scores}
 }
 
-// start asks in the background where there is room and budget.
-func (t *Tap) start(j *job, f func()) {
+// start asks in the background where there is room and budget, and once about
+// each user where users are what was drawn. Unit 0 is nobody.
+func (t *Tap) start(j *job, unit uint64, f func()) {
 	e := j.Evaluator
 	j.mu.Lock()
-	spent := j.calls >= e.Calls || e.Cost > 0 && j.cost >= e.Cost
-	select {
-	case j.slots <- struct{}{}:
-	default:
-		spent = true
+	j.stats.Spent = j.calls >= e.Calls || e.Cost > 0 && j.cost >= e.Cost
+	room := !j.stats.Spent && t.context.Err() == nil
+	if room {
+		select {
+		case j.slots <- struct{}{}:
+		default:
+			room = false
+		}
 	}
-	if spent || t.context.Err() != nil {
+	if room && j.users != nil && !j.users.First(unit) {
+		<-j.slots
+		room = false
+	}
+	if !room {
 		j.stats.Passed++
 		j.mu.Unlock()
 		return
@@ -233,7 +257,12 @@ func (t *Tap) start(j *job, f func()) {
 	}()
 }
 
+// alone asks about one answer of a version.
 func (t *Tap) alone(j *job, canary bool, q subject) {
+	if j.Scores {
+		t.score(j, canary, q)
+		return
+	}
 	bad, cost, err := isBad(t.context, j.Evaluator, q)
 	again := err == nil && bad && canary && j.Evaluator.Critical
 	confirmed := false
@@ -260,6 +289,21 @@ func (t *Tap) alone(j *job, canary bool, q subject) {
 	if confirmed && j.critical == "" {
 		j.critical = fmt.Sprintf("%s: the evaluator found an answer of the canary bad, and found so again when it was asked once more; one such answer ends the run", j.Metric)
 	}
+}
+
+func (t *Tap) score(j *job, canary bool, q subject) {
+	score, cost, err := scoreOf(t.context, j.Evaluator, q)
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.cost += cost
+	if !t.heard(j, err) {
+		return
+	}
+	to := &j.got.StableShort
+	if canary {
+		to = &j.got.CanaryShort
+	}
+	*to = append(*to, 1-score)
 }
 
 func (t *Tap) beside(j *job, q subject) {

@@ -66,7 +66,10 @@ type Metric struct {
 	// Tolerate is the ratio to stable that never fails the run: evidence is
 	// kept against "at most Tolerate times". 0 or 1: any worsening counts.
 	Tolerate float64
-	Harm     Harm // rate, gauge: which direction is worse
+	// Most is the largest value that there can be (mean); 0: not known, so that
+	// values are cut at stable's p99.9.
+	Most float64
+	Harm Harm // rate, gauge: which direction is worse
 	// Interval > 0 also keeps, for proportions and rates, the bet on the
 	// canary's share of the bad units of each interval of so many seconds: it
 	// holds for users who fail in bursts. Clustered says it counts from the
@@ -165,6 +168,9 @@ type Report struct {
 	Division *MetricReport `json:"division,omitempty"`
 	// Placebo is what the placebo beside the run found; nil: there is none.
 	Placebo *PlaceboReport `json:"placebo,omitempty"`
+	// Caveats are what could mislead who reads the rest, in sentences. The judge
+	// knows none: who brings the evidence does.
+	Caveats []string `json:"caveats,omitempty"`
 	// MoreRequests and MoreSeconds are what the required metric that needs longest
 	// still needs to its proof; nil: cannot be said, or nothing is needed.
 	MoreRequests *float64 `json:"moreRequests,omitempty"`

@@ -6,12 +6,13 @@ import (
 )
 
 // mean is the test that the canary's mean of a positive amount, cut at stable's
-// p99.9, is no higher: a bet on every value by how far it is from stable's mean.
+// p99.9 or the largest value that there can be, is no higher: a bet on every value by how far it is from stable's mean.
 type mean struct {
 	bets
 	learned
 	kind           Kind
 	tolerate       float64
+	most           float64 // no value is larger; 0: not known
 	cut, mid       float64 // stable's p99.9 and its mean below it, from the past
 	margins        []float64
 	proofs         [][len(meanStakes)]float64
@@ -35,7 +36,7 @@ var (
 func newMean(m Metric, p Policy, h History) *mean {
 	g := &mean{
 		bets: newBets([]float64{1, 1, 1, 1, 1}, meanPeriod, startShare, p.Horizon), kind: m.Kind,
-		tolerate: max(1, m.Tolerate), proven: make([]bool, len(p.Looseness)), bar: math.Log(1 / p.AlphaPromote),
+		tolerate: max(1, m.Tolerate), most: m.Most, proven: make([]bool, len(p.Looseness)), bar: math.Log(1 / p.AlphaPromote),
 	}
 	if m.Ratio > 0 {
 		for _, l := range p.Looseness {
@@ -53,6 +54,9 @@ func newMean(m Metric, p Policy, h History) *mean {
 
 func (g *mean) build() {
 	g.cut = BinValue(g.kind, int32(g.base.quantileBin(0.999)))
+	if g.most > 0 {
+		g.cut = g.most
+	}
 	sum := 0.0
 	for i, n := range g.base {
 		if n > 0 {

@@ -134,6 +134,8 @@ func (m Metric) validateAmount(bad refuse, limit bool) error {
 		return bad("kind %s is proven by a ratio margin only, expected a ratio and no difference", m.Kind)
 	case !(m.Quantile >= 0 && m.Quantile < 1):
 		return bad("quantile is %v, expected between 0 and 1 (0: the median)", m.Quantile)
+	case !(m.Most >= 0) || math.IsInf(m.Most, 0) || m.Most > 0 && m.Kind != Mean:
+		return bad("the largest value is %v, expected one above 0, or 0 for not known, of a mean", m.Most)
 	case limit && (m.Kind == Mean || !(m.Limit > 0)):
 		return bad("limit is %v, expected one above 0 for a quantile, none for a mean", m.Limit)
 	}

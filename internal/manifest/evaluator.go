@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/url"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -24,8 +25,8 @@ func (c *checker) evaluator(path string, s *v1alpha1.EvaluatorSpec, kind release
 	if s == nil {
 		return nil
 	}
-	if kind != release.Proportion && kind != release.Agreement {
-		c.add(path, "write kind: proportion for answers by themselves, kind: agreement for pairs", "an evaluator says which answers are bad, or which of two is better; this metric is of kind %s", kind)
+	if !slices.Contains(release.EvaluatorKinds(), kind) {
+		c.add(path, "write kind: proportion or mean for answers by themselves, kind: agreement for pairs", "an evaluator says which answers are bad, how good they are, or which of two is better; this metric is of kind %s", kind)
 	}
 	if u, err := url.Parse(s.URL); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil {
 		c.add(path+".url", "a key stands in key, by reference", "%s is not the URL of an evaluator; expected http://... or https://... without a password", printable(s.URL))
@@ -49,8 +50,11 @@ func (c *checker) evaluator(path string, s *v1alpha1.EvaluatorSpec, kind release
 	if e.Cost = c.price(path+".cost", s.Cost, 0); e.Cost > 0 && (s.Price == nil || s.Model == "") {
 		c.add(path+".cost", "add model and price, or bound calls", "is known of a model with a price only")
 	}
-	if s.Critical && kind == release.Agreement {
-		c.add(path+".critical", "write kind: proportion", "one answer that is worse than another ends no run")
+	if s.Critical && kind != release.Proportion {
+		c.add(path+".critical", "write kind: proportion", "only an answer that is bad ends a run, not one that is less good")
+	}
+	if s.Below != nil && kind != release.Proportion {
+		c.add(path+".below", "write kind: proportion, or leave it out", "says which answers are bad; this metric is of kind %s", kind)
 	}
 	return e
 }

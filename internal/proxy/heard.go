@@ -33,7 +33,7 @@ func (x *exchange) tell(a *attempt) {
 	if !x.heard || a.obs.Route != release.BySplit {
 		return
 	}
-	h := &release.Heard{Release: x.p.name, Version: a.obs.Version, Weight: a.obs.Weight, Begin: a.obs.Begin,
+	h := &release.Heard{Release: x.p.name, Version: a.obs.Version, Weight: a.obs.Weight, Unit: a.obs.Unit, Begin: a.obs.Begin,
 		Path: x.r.URL.Path, Type: x.r.Header.Get("Content-Type"), Answer: x.kept.Leg}
 	if x.body != nil {
 		h.Request, _ = x.body.whole()

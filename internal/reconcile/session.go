@@ -30,6 +30,7 @@ type session struct {
 	cursor  []byte
 	newest  time.Time
 	missing string
+	caveats []string
 	// critical is what must never happen and did; empty: nothing
 	critical string
 	lost     string          // why the judge began anew, until that is saved; empty: it did not
@@ -169,7 +170,7 @@ func (s *session) read(ctx context.Context) error {
 		s.missing = fmt.Sprintf("the evidence could not be read: %v", err)
 		return err
 	}
-	s.cursor, s.missing = got.Cursor, got.Missing
+	s.cursor, s.missing, s.caveats = got.Cursor, got.Missing, got.Caveats
 	s.critical = cmp.Or(s.critical, got.Critical)
 	if got.Newest.After(s.newest) {
 		s.newest = got.Newest
@@ -197,6 +198,7 @@ func (s *session) read(ctx context.Context) error {
 func (s *session) evidence(run *rollout.Run) rollout.Evidence {
 	rep := s.judge.Report(rollout.LooseIndex(run.Plan, run.Step))
 	rep.Placebo = s.judge.Placebo(s.placebo)
+	rep.Caveats = s.caveats
 	if s.critical != "" {
 		rep.Verdict, rep.Reason = judge.Fail, s.critical
 	}

@@ -86,12 +86,17 @@ type Heard struct {
 	Release string
 	Version VersionID
 	Weight  Weight // of the version, when the request was routed
+	Unit    uint64 // a hash of the sticky key; 0: none
 	Begin   time.Time
 	Path    string
 	Type    string
 	Request []byte
 	Answer  Leg
 }
+
+// EvaluatorKinds are the metric kinds that an evaluator can be the source of: bad
+// answers, how good they are, which of two is better.
+func EvaluatorKinds() []MetricKind { return []MetricKind{Proportion, Mean, Agreement} }
 
 // Evaluator is somebody who is asked about a sample of answers: an HTTP
 // endpoint, or a model behind an OpenAI-compatible API.

@@ -79,6 +79,9 @@ func judgeMetric(m release.Metric, perUser bool) judge.Metric {
 			}
 		}
 	}
+	if m.Kind == release.Mean && (m.Source.Feedback != "" || m.Source.Evaluator != nil) {
+		out.Most = 1 // how far scores are below 1
+	}
 	if m.Source.Server.Name != "" {
 		out.Unit, out.Split = m.Source.Server.Unit(), m.Source.Server.Input()
 	}

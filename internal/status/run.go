@@ -32,6 +32,7 @@ func runStatus(run rollout.Run, rep *judge.Report) v1alpha1.RunStatus {
 	out.CanaryRequests, out.StableRequests = rep.Canary, rep.Stable
 	out.Evidence = Odds(rep.LogE)
 	out.Placebo, out.Division = Checks(*rep)
+	out.Caveats = rep.Caveats
 	for _, m := range rep.Metrics {
 		out.Metrics = append(out.Metrics, metricStatus(m))
 	}

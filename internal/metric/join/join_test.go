@@ -111,6 +111,7 @@ func TestEachMetricComesFromItsPart(t *testing.T) {
 	proxy.reading = metric.Reading{
 		Samples: []metric.Sample{{Metric: 0}, {Metric: 1}}, Placebo: []metric.Sample{{Metric: 1}},
 		Division: []judge.Batch{{Share: 0.1}}, Cursor: []byte(`"c"`), Newest: begun,
+		Critical: "harm", Caveats: []string{"a colder cache"},
 	}
 	got, err := r.Read(t.Context())
 	if err != nil || len(got.Samples) != 3 || len(got.Division) != 1 || !got.Newest.Equal(begun.Add(time.Second)) || got.Missing != "no pod" {
@@ -118,6 +119,9 @@ func TestEachMetricComesFromItsPart(t *testing.T) {
 	}
 	if got.Samples[0].Metric != 1 || got.Samples[1].Metric != 0 || got.Samples[2].Metric != 2 || got.Placebo[0].Metric != 2 {
 		t.Errorf("samples of metrics %+v, placebo of %+v", got.Samples, got.Placebo)
+	}
+	if got.Critical != "harm" || len(got.Caveats) != 1 {
+		t.Errorf("critical %q, caveats %q", got.Critical, got.Caveats)
 	}
 	if string(got.Cursor) != `{"pods":{"a":2},"proxy":"c"}` {
 		t.Errorf("cursor %s", got.Cursor)
