@@ -115,7 +115,7 @@ func Controller(ctx context.Context, o ControllerOptions) error {
 	passes := reconcile.New(reconcile.Ports{
 		Store: db, Router: parts.router, Metrics: parts.metrics, Sinks: parts.sinks,
 		Runtime: deployment.New(sh.Client, sh.Changes, deployment.Options{PauseAtRest: o.PauseAtRest}),
-		Parse:   at.parse, Resolve: at.resolve, Ask: askWebhook, SaveEvery: cmp.Or(o.SaveEvery, saveEvery), Defer: cmp.Or(o.ShowEvery, showEvery), Log: o.Log,
+		Parse:   at.parse, Resolve: at.resolve, Ask: askWebhook, Explain: explain, SaveEvery: cmp.Or(o.SaveEvery, saveEvery), Defer: cmp.Or(o.ShowEvery, showEvery), Log: o.Log,
 		Seen: func(rel release.Release, _ rollout.State, backends []release.Backend, _ bool) {
 			if parts.seen != nil {
 				parts.seen(rel, backends)

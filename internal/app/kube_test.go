@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -117,13 +118,15 @@ type shop struct {
 	user       string // of the controller
 	evidence   metric.Provider
 	saveEvery  time.Duration // of the controller; zero: as installed
+	kubelet    *cluster.Kubelet
+	lost       atomic.Pointer[string] // image whose pods' node is lost
 }
 
 func newShop(t *testing.T) *shop {
 	s := &shop{T: t, Cluster: cluster.ControlPlane(t), evidence: noEvidence{}}
 	s.Cluster.Apply(t, "", string(crds.Releases), string(crds.Runs))
 	s.ns = s.Namespace(t)
-	s.FakeKubelet(t, s.ns, cluster.Running)
+	s.kubelet = s.FakeKubelet(t, s.ns, s.pod)
 	var role rbacv1.ClusterRole
 	if err := yaml.Unmarshal(rbac.Role, &role); err != nil {
 		t.Fatal(err)

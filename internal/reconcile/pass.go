@@ -63,10 +63,8 @@ func (r *Reconciler) pass(ctx context.Context, w *worker) (wake time.Time, gone 
 	if w.moves++; !acted {
 		w.moves = 0
 	}
-	w.lastErr = ""
-	if err = errors.Join(o.err, err); err != nil {
-		w.lastErr = err.Error()
-	}
+	err = errors.Join(o.err, err)
+	w.lastErr = err
 	if r.Seen != nil {
 		r.Seen(rel, d.State, w.fleet.Backends, d.Gone)
 	}

@@ -50,6 +50,9 @@ type Ports struct {
 	// Ask asks a webhook gate; it may block until ctx ends. Nil: every webhook
 	// gate answers no with a reason.
 	Ask func(ctx context.Context, run rollout.Run, g release.Gate) rollout.GateAnswer
+	// Explain says what kind of trouble an error is, in one CamelCase word, and the
+	// error with a remedy. Nil: the error alone.
+	Explain func(error) (reason, text string)
 	// Seen is told after each pass which instances answer, for those who
 	// measure them; gone once a deleted release is taken down. It must not block.
 	Seen func(rel release.Release, st rollout.State, backends []release.Backend, gone bool)
@@ -72,6 +75,9 @@ func New(p Ports) *Reconciler {
 	}
 	if p.SaveEvery == 0 {
 		p.SaveEvery = time.Second
+	}
+	if p.Explain == nil {
+		p.Explain = func(err error) (string, string) { return "", err.Error() }
 	}
 	if p.Log == nil {
 		p.Log = slog.New(slog.DiscardHandler)

@@ -17,7 +17,7 @@ import (
 // nothing is written. What may be lost waits for what may not (Ports.Defer).
 func (r *Reconciler) save(ctx context.Context, w *worker, rec store.Record, o observation, d rollout.Decision) error {
 	s := store.Save{Name: rec.Name, Revision: rec.Revision, State: d.State, Judge: rec.Judge, Cursor: rec.Cursor,
-		Observed: observed(w, o, d), Events: slices.Concat(w.untold, d.Events), Ended: d.Ended, Consumed: d.Consumed, Gone: d.Gone}
+		Observed: r.observed(w, o, d), Events: slices.Concat(w.untold, d.Events), Ended: d.Ended, Consumed: d.Consumed, Gone: d.Gone}
 	changed := d.Gone || !sameState(rec.State, d.State, r.Defer > 0) || len(d.Events)+len(d.Consumed) > 0
 	if r.Defer > 0 && bakes(rec.State, d) {
 		changed = false
@@ -74,12 +74,14 @@ func (r *Reconciler) addEvidence(w *worker, rec store.Record, o observation, cha
 	return nil
 }
 
-func observed(w *worker, o observation, d rollout.Decision) store.Observed {
+func (r *Reconciler) observed(w *worker, o observation, d rollout.Decision) store.Observed {
 	out := store.Observed{At: o.in.Now, Generation: o.in.Release.Generation, Fleet: o.in.Fleet, Split: d.Split}
-	if o.err != nil {
-		out.Error = o.err.Error()
-	} else {
-		out.Error = w.lastErr
+	err := o.err
+	if err == nil {
+		err = w.lastErr
+	}
+	if err != nil {
+		out.Reason, out.Error = r.Explain(err)
 	}
 	return out
 }
@@ -113,7 +115,7 @@ func (w *worker) goOn(rec *store.Record) {
 		rec.State = *w.unsaved
 		return
 	}
-	w.forgetUnsaved()
+	w.unsaved, w.untold = nil, nil // what differs beside them still waits, since when it does
 }
 
 func (w *worker) forgetUnsaved() {

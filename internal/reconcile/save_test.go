@@ -47,6 +47,12 @@ func TestFiguresWaitAndPhasesDoNot(t *testing.T) {
 		if saves := h.since(n, "save"); len(saves) > 0 {
 			t.Errorf("an error that passed was saved %d times", len(saves))
 		}
+		n = h.set(func() { h.down = true })
+		h.poke()
+		pass(20 * time.Second) // it is tried again every few seconds
+		if saves := h.since(n, "save"); len(saves) != 1 {
+			t.Errorf("an error that stays was saved %d times, expected once", len(saves))
+		}
 	})
 }
 

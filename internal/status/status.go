@@ -29,6 +29,9 @@ const (
 	Deleting = "Deleting"
 )
 
+// WorkloadNotReady is the reason of a run that waits for instances which are in trouble.
+const WorkloadNotReady = "WorkloadNotReady"
+
 // Of returns the release object with its status. A manifest that does not
 // decode is a bug of the writer: the object then carries the error as message.
 func Of(rec store.Record) v1alpha1.Release {
@@ -209,14 +212,32 @@ func conditions(rec store.Record, st v1alpha1.ReleaseStatus) []metav1.Condition 
 		return metav1.Condition{Type: kind, Status: s, Reason: reason, Message: st.Message,
 			ObservedGeneration: rec.Observed.Generation, LastTransitionTime: at}
 	}
+	reason := hindrance(rec, st.Phase)
 	rests := rec.State.Run != nil && rec.State.Run.Phase.Ended() && !rec.Deleting
 	stalled := !rec.Deleting && (st.Phase == Blocked || rests && (rec.State.Rejected != "" || rec.State.Stable == nil))
 	ready := rests && !stalled
-	return []metav1.Condition{
-		mk("Ready", ready, st.Phase),
-		mk("Reconciling", !ready && !stalled, st.Phase),
-		mk("Stalled", stalled, st.Phase),
+	if ready || stalled {
+		reason = st.Phase
 	}
+	return []metav1.Condition{
+		mk("Ready", ready, reason),
+		mk("Reconciling", !ready && !stalled, reason),
+		mk("Stalled", stalled, reason),
+	}
+}
+
+// hindrance is the reason why a run does not go on, where there is one that
+// somebody can mend, and the phase otherwise.
+func hindrance(rec store.Record, phase string) string {
+	run := rec.State.Run
+	switch {
+	case phase == Paused:
+	case rec.Observed.Reason != "":
+		return rec.Observed.Reason
+	case run != nil && !run.Phase.Ended() && !rec.Deleting && trouble(rec, run.To.ID) != "":
+		return WorkloadNotReady
+	}
+	return phase
 }
 
 // Since is when the release came to be in the state that it is in.

@@ -48,6 +48,8 @@ type Observed struct {
 	Fleet      []rollout.ObservedGroup `json:"fleet,omitempty"`
 	Split      release.Split           `json:"split"`
 	Error      string                  `json:"error,omitempty"` // what the pass could not do, one sentence
+	// Reason is the kind of that trouble, one CamelCase word; empty: not known.
+	Reason string `json:"reason,omitempty"`
 }
 
 // Actor is who asked, for the audit.

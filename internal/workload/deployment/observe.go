@@ -116,7 +116,7 @@ func (t *tally) add(p *corev1.Pod) {
 func (t *tally) refused(x set) {
 	for _, c := range x.Status.Conditions {
 		if c.Type == appsv1.ReplicaSetReplicaFailure && c.Status == corev1.ConditionTrue {
-			t.group.Error = "its pods can not be created: " + c.Message
+			t.group.Error = "its pods can not be created: " + c.Message + "; raise the quota, or mend what refuses them"
 		}
 	}
 }
