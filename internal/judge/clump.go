@@ -25,6 +25,14 @@ type clumps struct {
 	next   int
 	filled int
 	effect float64
+	// Of the seconds in the ring, so that they are not gone through anew: what they
+	// hold in all, and how far each differs from the one before that had values.
+	sums   [2]sideCount
+	pairs  [clumpSeconds][2][clumpLevels]float64
+	before [2]struct {
+		n     float64
+		share [clumpLevels]float64
+	}
 }
 
 // clumpSecond is what one second held: all values of each version, and those
@@ -80,13 +88,17 @@ func (c *clumps) level(base *tally) {
 
 // add counts values of the canary (0) or stable (1) into the open second.
 func (c *clumps) add(side int, bins []BinCount) {
+	var n int64
+	var above [clumpLevels]int64
 	for _, b := range bins {
-		c.now.n[side] += b.Count
-		for i, at := range c.limits {
-			if int(b.Bin) > at {
-				c.now.above[side][i] += b.Count
-			}
+		n += b.Count
+		for i := 0; i < clumpLevels && int(b.Bin) > c.limits[i]; i++ { // levels ascend
+			above[i] += b.Count
 		}
+	}
+	c.now.n[side] += n
+	for i, a := range above {
+		c.now.above[side][i] += a
 	}
 }
 
@@ -105,10 +117,43 @@ func (c *clumps) tick(now float64) bool {
 }
 
 func (c *clumps) push() {
+	if c.filled == clumpSeconds {
+		c.sum(&c.ring[c.next], -1)
+	}
 	c.ring[c.next] = c.now
+	c.took(c.next)
 	c.next = (c.next + 1) % clumpSeconds
 	c.filled = min(c.filled+1, clumpSeconds)
 	c.now = clumpSecond{}
+}
+
+// took brings what is known of the whole ring up to date with a new second.
+func (c *clumps) took(i int) {
+	s := &c.ring[i]
+	c.sum(s, 1)
+	for side, n := range s.n {
+		if n == 0 {
+			continue
+		}
+		b, here := &c.before[side], float64(n)
+		weight, part := b.n*here/(b.n+here), 1/here
+		b.n = here
+		for k, a := range s.above[side] {
+			x := float64(a) * part
+			d := x - b.share[k]
+			b.share[k], c.pairs[i][side][k] = x, weight*d*d
+		}
+	}
+}
+
+// sum adds a second to what the ring holds, or with -1 takes it away.
+func (c *clumps) sum(s *clumpSecond, sign int64) {
+	for side := range c.sums {
+		c.sums[side].n += sign * s.n[side]
+		for k, a := range s.above[side] {
+			c.sums[side].above[k] += sign * a
+		}
+	}
 }
 
 // known reports whether enough seconds were seen to trust the effect.
@@ -159,39 +204,65 @@ func (e *earned) load(d *decoder, c *clumps) {
 func (c *clumps) measure() {
 	c.effect = 1
 	for side := range 2 {
-		for _, width := range [2]int{1, 4} {
-			c.effect = max(c.effect, c.effectOf(side, width))
+		c.effect = max(c.effect, c.effectOfSeconds(side), c.effectOfWindows(side))
+	}
+}
+
+// effectOfSeconds is the effect from one second to the next.
+func (c *clumps) effectOfSeconds(side int) float64 {
+	windows := 0.0
+	var squares [clumpLevels]float64
+	for i := range c.filled {
+		at := uint(c.next+clumpSeconds-c.filled+i) % clumpSeconds
+		if c.ring[at].n[side] == 0 {
+			continue
+		}
+		if windows++; windows > 1 { // the first one has none before it
+			for k, x := range c.pairs[at][side] {
+				squares[k] += x
+			}
 		}
 	}
+	return effectOf(&c.sums[side], windows, &squares)
+}
+
+// clumpWindow is the length of the longer windows in seconds.
+const clumpWindow = 4
+
+// effectOfWindows is the effect from one longer window to the next.
+func (c *clumps) effectOfWindows(side int) float64 {
+	windows, before := 0.0, 0.0
+	var share, squares [clumpLevels]float64
+	var all sideCount
+	for i := 0; i+clumpWindow <= c.filled; i += clumpWindow {
+		w := c.window(i, side)
+		if w.n == 0 {
+			continue
+		}
+		here := float64(w.n)
+		weight, part := before*here/(before+here), 1/here
+		for k, a := range w.above {
+			x := float64(a) * part
+			d := x - share[k]
+			squares[k] += weight * d * d // the first window has no weight
+			share[k] = x
+		}
+		all.add(w.n, &w.above)
+		windows, before = windows+1, here
+	}
+	return effectOf(&all, windows, &squares)
 }
 
 // effectOf is the mean squared difference between neighbouring windows over
 // its expectation for independent values, the largest of all levels; 1 where it
 // may be an accident.
-func (c *clumps) effectOf(side, width int) float64 {
-	n, windows, before := 0.0, 0.0, 0.0
-	var all, share, squares [clumpLevels]float64
-	for i := 0; i+width <= c.filled; i += width {
-		w := c.window(i, width, side)
-		if w.n == 0 {
-			continue
-		}
-		here := float64(w.n)
-		weight := before * here / (before + here)
-		for k, a := range w.above {
-			x := float64(a) / here
-			d := x - share[k]
-			squares[k] += weight * d * d // the first window has no weight
-			all[k] += float64(a)
-			share[k] = x
-		}
-		n, windows, before = n+here, windows+1, here
-	}
-	effect, pairs := 1.0, windows-1
+func effectOf(all *sideCount, windows float64, squares *[clumpLevels]float64) float64 {
+	effect, pairs, n := 1.0, windows-1, float64(all.n)
 	if pairs < 4 {
 		return effect
 	}
-	for k, e := range all {
+	for k, above := range all.above {
+		e := float64(above)
 		q := e / n * (1 - e/n)
 		if e < 10 || q <= 0 {
 			continue
@@ -220,15 +291,19 @@ type sideCount struct {
 	above [clumpLevels]int64
 }
 
-// window sums width seconds from the i-th oldest on.
-func (c *clumps) window(i, width, side int) (w sideCount) {
+func (s *sideCount) add(n int64, above *[clumpLevels]int64) {
+	s.n += n
+	for k, a := range above {
+		s.above[k] += a
+	}
+}
+
+// window sums the seconds from the i-th oldest on.
+func (c *clumps) window(i, side int) (w sideCount) {
 	first := c.next + clumpSeconds - c.filled + i
-	for j := range width {
+	for j := range clumpWindow {
 		s := &c.ring[uint(first+j)%clumpSeconds]
-		w.n += s.n[side]
-		for k, a := range s.above[side] {
-			w.above[k] += a
-		}
+		w.add(s.n[side], &s.above[side])
 	}
 	return w
 }
@@ -259,6 +334,9 @@ func (c *clumps) load(d *decoder) {
 	c.now.load(d)
 	for i := range c.filled {
 		c.ring[i].load(d)
+	}
+	for i := range c.filled {
+		c.took((c.next + clumpSeconds - c.filled + i) % clumpSeconds)
 	}
 }
 

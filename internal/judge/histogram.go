@@ -112,6 +112,15 @@ func sum(bins []BinCount) float64 {
 	return float64(n)
 }
 
+// above counts the values above a bin.
+func above(bins []BinCount, at int) float64 {
+	n := int64(0)
+	for i := len(bins) - 1; i >= 0 && int(bins[i].Bin) > at; i-- {
+		n += bins[i].Count
+	}
+	return float64(n)
+}
+
 func (g *histogram) update(b *Batch) {
 	if g.clump.tick(b.At) {
 		g.open.clear()
@@ -147,18 +156,19 @@ func (g *histogram) update(b *Batch) {
 
 // bet adds every component's log factor for each value to the open second.
 func (g *histogram) bet(w float64, b *Batch) {
-	table := b.Share > 0
-	if table && g.share != w {
+	if b.Share == 0 {
+		g.normalise(w, b)
+	} else if g.share != w {
 		g.normaliseAll(w)
 	}
 	var gain oddsRow
 	for _, c := range b.Canary.Bins {
 		bin := max(0, int(c.Bin)-g.tolerate)
 		gain.add(&g.logOdds[bin], float64(c.Count))
-		gain.add(g.mean(w, table, bin), -float64(c.Count))
+		gain.add(&g.norm[bin], -float64(c.Count))
 	}
 	for _, c := range b.Stable.Bins {
-		gain.add(g.mean(w, table, int(c.Bin)), -float64(c.Count))
+		gain.add(&g.norm[c.Bin], -float64(c.Count))
 	}
 	for k, x := range gain {
 		g.open.gain[k] += x
@@ -179,43 +189,47 @@ func (g *histogram) normaliseAll(w float64) {
 	g.share = w
 }
 
-// mean is the log of the mean odds of a request in a bin, from the table or for
-// this batch alone.
-func (g *histogram) mean(w float64, table bool, bin int) *oddsRow {
-	row := &g.norm[bin]
-	if !table {
+// normalise fills the table for the bins of one batch of the counts mode.
+func (g *histogram) normalise(w float64, b *Batch) {
+	fill := func(bin int) {
+		row := &g.norm[bin]
 		for k, r := range g.odds[bin] {
 			row[k] = math.Log1p(w * (r - 1))
 		}
-		g.share = 0 // the table holds none
 	}
-	return row
+	for _, c := range b.Canary.Bins {
+		fill(max(0, int(c.Bin)-g.tolerate))
+	}
+	for _, c := range b.Stable.Bins {
+		fill(int(c.Bin))
+	}
+	g.share = 0 // the table holds no share
 }
 
-// add adds n times x.
+// add adds n times x; written out, since it is what an update spends most on.
 func (o *oddsRow) add(x *oddsRow, n float64) {
-	for k := range o {
-		o[k] += n * x[k]
-	}
+	o[0] += n * x[0]
+	o[1] += n * x[1]
+	o[2] += n * x[2]
+	o[3] += n * x[3]
+	o[4] += n * x[4]
+	o[5] += n * x[5]
+	o[6] += n * x[6]
+	o[7] += n * x[7]
+	o[8] += n * x[8]
+	o[9] += n * x[9]
+	o[10] += n * x[10]
+	o[11] += n * x[11]
 }
+
+// Every component is added.
+var _ = [1]struct{}{}[len(shapes)-12]
 
 // prove bets that the canary's quantile is within the margin of stable's.
 func (g *histogram) prove(w float64, b *Batch) {
-	n := counts{w: w}
-	for _, c := range b.Stable.Bins {
-		n.ns += float64(c.Count)
-		if int(c.Bin) > g.at {
-			n.es += float64(c.Count)
-		}
-	}
+	n := counts{w: w, nc: sum(b.Canary.Bins), ns: sum(b.Stable.Bins), es: above(b.Stable.Bins, g.at)}
 	for i := range g.margins {
-		n.nc, n.ec = 0, 0
-		for _, c := range b.Canary.Bins {
-			n.nc += float64(c.Count)
-			if int(c.Bin) > g.at+g.shifts[i] {
-				n.ec += float64(c.Count)
-			}
-		}
+		n.ec = above(b.Canary.Bins, g.at+g.shifts[i])
 		g.margins[i].bet(g.above, n)
 		g.margins[i].open.count(&g.clump, g.margins[i].logE[:])
 		if g.margins[i].log() >= g.bar {

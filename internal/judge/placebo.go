@@ -6,6 +6,58 @@ import (
 	"strings"
 )
 
+// placeboBar is the evidence at which a placebo has shown that units are not
+// independent: 1 : 20.
+var placeboBar = math.Log(20)
+
+// HeedPlacebo looks at a placebo: a run of the same policy whose "canary" is a
+// part of stable's own traffic, drawn with the same share. Evidence against it
+// can only come from units that fail together. Every metric with such evidence
+// that keeps intervals is judged by them from now on; their names are returned.
+// The choice is made by stable's traffic alone, so the error probability stays.
+func (r *Run) HeedPlacebo(placebo *Run) []string {
+	var switched []string
+	for i, m := range r.policy.Metrics {
+		if i >= len(placebo.metrics) {
+			break
+		}
+		mine, theirs := testedOf(r.metrics[i]), testedOf(placebo.metrics[i])
+		if mine == nil || theirs == nil || mine.clusters.decides || mine.clusters.length <= 0 {
+			continue
+		}
+		if unitEvidence(placebo.metrics[i]) >= placeboBar && r.CountIntervals(i) {
+			switched = append(switched, m.Name)
+		}
+	}
+	return switched
+}
+
+// testedOf finds what proportions and rates share; nil for other kinds.
+func testedOf(p process) *tested {
+	switch p := p.(type) {
+	case *proportion:
+		return &p.tested
+	case *events:
+		return &p.tested
+	case *limited:
+		return testedOf(p.process)
+	}
+	return nil
+}
+
+// unitEvidence is the evidence of the bets on single units, whatever counts.
+func unitEvidence(p process) float64 {
+	switch p := p.(type) {
+	case *proportion:
+		return p.labelBets.logM
+	case *events:
+		return p.bets.logM
+	case *limited:
+		return unitEvidence(p.process)
+	}
+	return 0
+}
+
 // PlaceboReport says what a placebo found: stable compared with itself under
 // the canary's share. Evidence in it is a false alarm.
 type PlaceboReport struct {

@@ -210,3 +210,11 @@ func (r *Run) Proven(step int) bool { return r.verdict(step) == Pass }
 // LogE is the combined evidence against the canary in nats. It is cheaper than
 // a report.
 func (r *Run) LogE() float64 { return r.logM }
+
+// Policy returns a copy of what the run is judged by.
+func (r *Run) Policy() Policy {
+	p := r.policy
+	p.Metrics = append([]Metric(nil), p.Metrics...)
+	p.Looseness = append([]float64(nil), p.Looseness...)
+	return p
+}

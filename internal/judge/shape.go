@@ -43,9 +43,11 @@ func density(t *tally, p *[scaleBins]float64) {
 	const enough, widest = 50.0, 40
 	need := min(enough, n/8+1)
 	total := 0.0
-	for i := range p {
-		lo, hi := i, i+1
-		for h := 1; sum[hi]-sum[lo] < need && h <= widest; h++ {
+	for i, h := 0, 0; i < scaleBins; i++ {
+		h = max(0, h-1) // the window within the last one's is too small here too
+		lo, hi := max(0, i-h), min(scaleBins, i+h+1)
+		for sum[hi]-sum[lo] < need && h < widest {
+			h++
 			lo, hi = max(0, i-h), min(scaleBins, i+h+1)
 		}
 		p[i] = (sum[hi] - sum[lo]) / float64(hi-lo)
@@ -62,18 +64,24 @@ func density(t *tally, p *[scaleBins]float64) {
 	}
 }
 
-func broadShape(d int) float64 { return math.Exp(-math.Abs(float64(d)) / 80) }
+func broadShape(d int) float64 { return broadShapes[max(d, -d)] }
+
+var broadShapes = func() (out [scaleBins]float64) {
+	for d := range out {
+		out[d] = math.Exp(-float64(d) / 80)
+	}
+	return out
+}()
 
 // scaledOdds fills r with how many times likelier each bin is when part of the
 // values is shifted, made nondecreasing (pool adjacent violators, weighted by
 // p), so that worse values never speak for the canary.
 func scaledOdds(p *[scaleBins]float64, shift, part float64, r *[scaleBins]float64) {
+	whole := int(math.Floor(-shift))
+	frac := -shift - float64(whole)
+	at := func(j int) float64 { return p[max(0, min(scaleBins-1, j))] }
 	for i := range r {
-		x := float64(i) - shift
-		lo := int(math.Floor(x))
-		at := func(j int) float64 { return p[max(0, min(scaleBins-1, j))] }
-		frac := x - float64(lo)
-		r[i] = 1 - part + part*((1-frac)*at(lo)+frac*at(lo+1))/p[i]
+		r[i] = 1 - part + part*((1-frac)*at(i+whole)+frac*at(i+whole+1))/p[i]
 	}
 	poolViolators(p, r)
 	for i := range r {

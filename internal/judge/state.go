@@ -20,7 +20,6 @@ func (r *Run) Snapshot() []byte {
 	if r.failed {
 		b = appendFloat(appendFloat(b, r.failAt), r.failLog)
 	}
-	b = appendFloat(b, r.unspent)
 	for i, p := range r.metrics {
 		b = appendTime(b, r.last[i])
 		b = appendBool(b, r.blamed[i])
@@ -46,7 +45,6 @@ func Restore(p Policy, snapshot []byte) (*Run, error) {
 	if r.failed = d.bool(); r.failed {
 		r.failAt, r.failLog = d.float(), d.float()
 	}
-	r.unspent = d.float()
 	for i, m := range r.metrics {
 		r.last[i] = d.time()
 		d.at = r.last[i]

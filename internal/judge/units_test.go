@@ -48,27 +48,25 @@ func TestPlaceboFindsBursts(t *testing.T) {
 	}
 }
 
-func TestAddSpendsOnlyWhatIsUnspent(t *testing.T) {
-	run := newRun(t, errorsOnly(0), nil)
-	m := Metric{Name: "tokens", Kind: Amount, Share: 0.6, Limit: math.NaN()}
-	if err := run.Add(m, History{}); err == nil {
-		t.Error("a metric got more of alpha than was unspent")
+// What no metric has of alpha is kept: it counts as 1 for ever, so that a run
+// without evidence stays where it began.
+func TestAlphaThatNoMetricHasIsKept(t *testing.T) {
+	p := errorsOnly(0)
+	p.Metrics[0].Share = 0.6
+	run := newRun(t, p, nil)
+	if got := math.Exp(run.LogE()); math.Abs(got-1) > 1e-9 {
+		t.Errorf("the combined e-value without evidence is %v, want 1", got)
 	}
-	m.Share = 0.3
-	if err := run.Add(m, History{}); err != nil {
-		t.Fatal(err)
+	for i := range 200 {
+		if err := run.Update(0, Batch{At: float64(i), Share: 0.1, Canary: Side{N: 100}, Stable: Side{N: 900, Bad: 90}}); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if err := run.Update(1, Batch{At: 1, Share: 0.1, Stable: Side{Bins: []BinCount{{Bin: 3, Count: 1}}}}); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := Restore(run.Policy(), run.Snapshot()); err != nil {
-		t.Error(err)
+	if got := math.Exp(run.LogE()); got < 0.4 || got > 0.5 {
+		t.Errorf("the combined e-value of a canary that is far better is %v, want the 0.4 that no metric has and little more", got)
 	}
 	if _, err := Restore(errorsOnly(0), run.Snapshot()); err == nil {
 		t.Error("a snapshot was restored under another policy")
-	}
-	if got := math.Exp(run.logM); math.Abs(got-1) > 1e-9 {
-		t.Errorf("the combined e-value without evidence is %v, want 1", got)
 	}
 }
 
