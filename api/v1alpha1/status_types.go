@@ -149,7 +149,36 @@ type MetricStatus struct {
 	// Evidence against the canary, as odds.
 	// +optional
 	Evidence string `json:"evidence,omitempty"`
+	// Margin that the canary is to be proven within: "at most 1.5 times".
+	// +optional
+	Margin string `json:"margin,omitempty"`
+	// Proof is the evidence that the canary is within the margin, as odds.
+	// +optional
+	Proof string `json:"proof,omitempty"`
+	// Remaining is what the proof still needs: "about 3100 requests, 2 min".
+	// +optional
+	Remaining string `json:"remaining,omitempty"`
 	// Reason in one sentence.
 	// +optional
 	Reason string `json:"reason,omitempty"`
+	// Figures are the metric's own and the quantiles of a distribution, of both
+	// versions.
+	// +optional
+	Figures []FigureStatus `json:"figures,omitempty"`
+}
+
+// FigureStatus is one figure of both versions. All intervals are always valid:
+// they hold at every look at once.
+type FigureStatus struct {
+	// Name of the metric, with the quantile: "latency p99".
+	Name string `json:"name"`
+	// Stable and Canary with their intervals: "0.41% [0.35%, 0.48%]".
+	Stable string `json:"stable"`
+	Canary string `json:"canary"`
+	// Ratio canary / stable with its interval: "4.6 [2.8, 7.7]".
+	// +optional
+	Ratio string `json:"ratio,omitempty"`
+	// Difference canary - stable with its interval: "+12 ms [+4.0 ms, +21 ms]".
+	// +optional
+	Difference string `json:"difference,omitempty"`
 }

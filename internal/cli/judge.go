@@ -200,7 +200,7 @@ func (sh *shell) figures(r judge.Report) error {
 	for _, m := range r.Metrics {
 		for _, c := range status.Comparisons(m) {
 			s := sh.screen
-			g.add(s.text(c.Figure), s.text(c.Stable), s.text(c.Canary), s.text(dash(c.Ratio)), s.text(dash(c.Difference)))
+			g.add(s.text(c.Name), s.text(c.Stable), s.text(c.Canary), s.text(dash(c.Ratio)), s.text(dash(c.Difference)))
 		}
 	}
 	return g.write(sh.out, sh.screen)

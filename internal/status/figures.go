@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/haldane-project/haldane/api/v1alpha1"
 	"github.com/haldane-project/haldane/internal/judge"
 )
 
@@ -73,20 +74,17 @@ func between(m judge.MetricReport, value, low, high *float64) string {
 	return fmt.Sprintf("%s [%s, %s]", end(value, ""), end(low, least), end(high, "∞"))
 }
 
-// Comparison is one figure of both versions with the intervals of all.
-type Comparison struct{ Figure, Stable, Canary, Ratio, Difference string }
-
 // Comparisons are all figures of a metric: its own, and the quantiles of a
 // distribution.
-func Comparisons(m judge.MetricReport) []Comparison {
-	out := []Comparison{{Figure: m.Name, Stable: Bounds(m, m.Stable), Canary: Bounds(m, m.Canary), Ratio: Interval(m.Ratio), Difference: Difference(m)}}
+func Comparisons(m judge.MetricReport) []v1alpha1.FigureStatus {
+	out := []v1alpha1.FigureStatus{{Name: m.Name, Stable: Bounds(m, m.Stable), Canary: Bounds(m, m.Canary), Ratio: Interval(m.Ratio), Difference: Difference(m)}}
 	for i, q := range m.Quantiles {
 		if i >= len(m.Stable.Quantiles) || i >= len(m.Canary.Quantiles) {
 			break
 		}
 		s, c := m.Stable.Quantiles[i], m.Canary.Quantiles[i]
-		out = append(out, Comparison{
-			Figure: fmt.Sprintf("%s p%g", m.Name, 100*q.Q),
+		out = append(out, v1alpha1.FigureStatus{
+			Name:   fmt.Sprintf("%s p%g", m.Name, 100*q.Q),
 			Stable: between(m, &s.Value, s.Low, s.High), Canary: between(m, &c.Value, c.Low, c.High),
 			Ratio: Interval(q.Ratio), Difference: difference(m, q.Diff),
 		})

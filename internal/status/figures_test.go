@@ -4,6 +4,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/haldane-project/haldane/api/v1alpha1"
 	"github.com/haldane-project/haldane/internal/judge"
 )
 
@@ -20,9 +21,9 @@ func TestFiguresWithTheirIntervals(t *testing.T) {
 		Ratio: interval(1.25, 1, 1.57), Diff: interval(0.02, -0.001, 0.04), MoreRequests: p(310), MoreSeconds: p(62),
 		Quantiles: []judge.QuantileReport{{Q: 0.99, Ratio: &judge.Interval{Value: p(1.25)}, Diff: &judge.Interval{Value: p(0.06), Low: p(-0.01)}}},
 	}
-	want := []Comparison{
-		{"latency", "80 ms [70 ms, 90 ms]", "100 ms [90 ms, 110 ms]", "1.25 [1.00, 1.57]", "+20 ms [-1.0 ms, +40 ms]"},
-		{"latency p99", "240 ms [160 ms, ∞]", "300 ms [200 ms, ∞]", "1.25 [0, ∞]", "+60 ms [-10 ms, +∞]"},
+	want := []v1alpha1.FigureStatus{
+		{Name: "latency", Stable: "80 ms [70 ms, 90 ms]", Canary: "100 ms [90 ms, 110 ms]", Ratio: "1.25 [1.00, 1.57]", Difference: "+20 ms [-1.0 ms, +40 ms]"},
+		{Name: "latency p99", Stable: "240 ms [160 ms, ∞]", Canary: "300 ms [200 ms, ∞]", Ratio: "1.25 [0, ∞]", Difference: "+60 ms [-10 ms, +∞]"},
 	}
 	if got := Comparisons(latency); !slices.Equal(got, want) {
 		t.Errorf("latency is shown as\n%q, want\n%q", got, want)
@@ -31,7 +32,7 @@ func TestFiguresWithTheirIntervals(t *testing.T) {
 		t.Errorf("what is left is %q", got)
 	}
 	gauge := judge.MetricReport{Name: "queue", Kind: judge.Gauge, Stable: judge.SideReport{Value: p(-3), High: p(1)}, MoreRequests: p(12)}
-	want = []Comparison{{"queue", "-3.0 [-∞, 1.0]", "no data", "", ""}}
+	want = []v1alpha1.FigureStatus{{Name: "queue", Stable: "-3.0 [-∞, 1.0]", Canary: "no data", Ratio: "", Difference: ""}}
 	if got := Comparisons(gauge); !slices.Equal(got, want) || Remaining(gauge) != "about 12 samples" {
 		t.Errorf("a gauge is shown as %q, %q left; want %q", got, Remaining(gauge), want)
 	}

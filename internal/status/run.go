@@ -52,11 +52,20 @@ func Checks(rep judge.Report) (placebo, division string) {
 }
 
 func metricStatus(m judge.MetricReport) v1alpha1.MetricStatus {
-	return v1alpha1.MetricStatus{
+	out := v1alpha1.MetricStatus{
 		Name: m.Name, Verdict: string(m.Verdict), Reason: m.Reason,
 		Stable: Figure(m, m.Stable), Canary: Figure(m, m.Canary),
-		Ratio: Interval(m.Ratio), Evidence: Odds(m.LogE),
+		Ratio: Interval(m.Ratio), Evidence: Odds(m.LogE), Margin: m.Margin,
+		Figures: Comparisons(m),
 	}
+	if m.Margin == "" {
+		return out
+	}
+	out.Proof = Odds(m.LogProof)
+	if m.LogProof < m.ProofThreshold {
+		out.Remaining = Remaining(m)
+	}
+	return out
 }
 
 // Figure is one side's number in words: "0.41% of 28114", "84 ms of 2000".

@@ -3,13 +3,16 @@ package status
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"strings"
 	"testing"
 	"time"
 	"unicode"
 
+	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/haldane-project/haldane/api/v1alpha1"
 	"github.com/haldane-project/haldane/internal/judge"
 	"github.com/haldane-project/haldane/internal/release"
 	"github.com/haldane-project/haldane/internal/rollout"
@@ -218,6 +221,37 @@ func TestObjectSaysWhatIsKept(t *testing.T) {
 	old.Look.Run = "hello-1"
 	if st := Of(old).Status; st.Verdict != "" || st.Run.Evidence != "" {
 		t.Errorf("the look of another run is shown: %+v", st)
+	}
+}
+
+// The API says all of a metric that the judge knows: figures with their
+// intervals, quantiles, and the proof with what it still needs.
+func TestMetricOfTheObject(t *testing.T) {
+	p := func(x float64) *float64 { return &x }
+	side := func(v float64) judge.SideReport {
+		return judge.SideReport{N: 500, Value: p(v), Low: p(v / 2), High: p(2 * v), Quantiles: []judge.Quantile{{Q: 0.99, Value: 3 * v}}}
+	}
+	m := judge.MetricReport{
+		Name: "latency", Kind: judge.Latency, Verdict: judge.Inconclusive, Reason: "latency: nothing is worse so far", Unit: "s",
+		Stable: side(0.08), Canary: side(0.1), Ratio: &judge.Interval{Value: p(1.25)}, LogE: 1, Threshold: 5,
+		Margin: "at most 1.2 times", LogProof: math.Log(4), ProofThreshold: 3, MoreRequests: p(310), MoreSeconds: p(62),
+		Quantiles: []judge.QuantileReport{{Q: 0.99, Ratio: &judge.Interval{Value: p(1.25)}}},
+	}
+	want := v1alpha1.MetricStatus{
+		Name: "latency", Verdict: "Inconclusive", Stable: "80 ms of 500", Canary: "100 ms of 500", Ratio: "1.25 [0, ∞]",
+		Evidence: "1 : 2.7", Margin: "at most 1.2 times", Proof: "1 : 4.0", Remaining: "about 310 requests, 1 min 2 s",
+		Reason: "latency: nothing is worse so far",
+		Figures: []v1alpha1.FigureStatus{
+			{Name: "latency", Stable: "80 ms [40 ms, 160 ms]", Canary: "100 ms [50 ms, 200 ms]", Ratio: "1.25 [0, ∞]"},
+			{Name: "latency p99", Stable: "240 ms", Canary: "300 ms", Ratio: "1.25 [0, ∞]"},
+		},
+	}
+	if d := cmp.Diff(want, metricStatus(m)); d != "" {
+		t.Error(d)
+	}
+	m.LogProof = 3
+	if got := metricStatus(m); got.Proof != "1 : 20" || got.Remaining != "" {
+		t.Errorf("a metric that is proven: proof %q, %q left", got.Proof, got.Remaining)
 	}
 }
 

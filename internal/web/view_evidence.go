@@ -4,6 +4,7 @@ import (
 	"math"
 	"strings"
 
+	"github.com/haldane-project/haldane/api/v1alpha1"
 	"github.com/haldane-project/haldane/internal/judge"
 	"github.com/haldane-project/haldane/internal/release"
 	"github.com/haldane-project/haldane/internal/status"
@@ -24,7 +25,7 @@ type evidenceRow struct {
 	Proven                      bool
 	Margin                      string
 	More                        string // what is missing to decide
-	Figures                     []status.Comparison
+	Figures                     []v1alpha1.FigureStatus
 	Series                      int // number of its line in the charts
 }
 
