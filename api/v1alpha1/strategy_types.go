@@ -29,6 +29,12 @@ type StrategySpec struct {
 	// in which a way back is instant. Default: 30s.
 	// +optional
 	Bake *metav1.Duration `json:"bake,omitempty"`
+	// RollbackWindow is how long after a promotion the version before comes back
+	// at once when it is asked for again (kubectl rollout undo, a revert in git):
+	// as soon as its instances are ready, without steps and evidence. With 0s it
+	// is a release like any other. Default: 0s.
+	// +optional
+	RollbackWindow *metav1.Duration `json:"rollbackWindow,omitempty"`
 	// StepDeadline is the longest time in one step; 0s: no limit. Default: 1h.
 	// +optional
 	StepDeadline *metav1.Duration `json:"stepDeadline,omitempty"`

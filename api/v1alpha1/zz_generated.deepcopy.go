@@ -1555,6 +1555,11 @@ func (in *StrategySpec) DeepCopyInto(out *StrategySpec) {
 		*out = new(v1.Duration)
 		**out = **in
 	}
+	if in.RollbackWindow != nil {
+		in, out := &in.RollbackWindow, &out.RollbackWindow
+		*out = new(v1.Duration)
+		**out = **in
+	}
 	if in.StepDeadline != nil {
 		in, out := &in.StepDeadline, &out.StepDeadline
 		*out = new(v1.Duration)

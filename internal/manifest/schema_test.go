@@ -170,6 +170,7 @@ func TestDefaultsAreAsDocumented(t *testing.T) {
 		"traffic.embedded.timeouts.response": fmt.Sprintf("%gs",
 			e.Timeouts.Response.Seconds()),
 		"strategy.bake":                   st.Bake.String(),
+		"strategy.rollbackWindow":         short(st.RollbackWindow),
 		"strategy.stepDeadline":           short(st.StepDeadline),
 		"strategy.onInconclusive":         string(st.OnInconclusive),
 		"strategy.readyDeadline":          short(st.ReadyDeadline),

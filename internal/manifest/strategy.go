@@ -24,6 +24,7 @@ func (c *checker) strategy(path string, s *v1alpha1.StrategySpec, minRequests in
 		choice{"rolling", s.Rolling != nil}, choice{"shadow", s.Shadow != nil})
 	r := release.Strategy{
 		Bake:           c.duration(path+".bake", s.Bake, defaultBake, true),
+		RollbackWindow: c.duration(path+".rollbackWindow", s.RollbackWindow, 0, true),
 		StepDeadline:   c.duration(path+".stepDeadline", s.StepDeadline, defaultStepDeadline, true),
 		OnInconclusive: word(c, path+".onInconclusive", s.OnInconclusive, defaultOnInconclusive, release.PauseRun, release.RollBackRun),
 		ReadyDeadline:  c.duration(path+".readyDeadline", s.ReadyDeadline, defaultReadyDeadline, false),

@@ -28,6 +28,7 @@ type Strategy struct {
 	Require Requirement   // blueGreen, shadow, ab: verdict needed before the switch
 
 	Bake           time.Duration // old version kept ready after promotion
+	RollbackWindow time.Duration // after a promotion, in which the version before comes back without steps
 	StepDeadline   time.Duration // longest time in one step; zero: no limit
 	OnInconclusive OnInconclusive
 	ReadyDeadline  time.Duration // longest time for the canary's instances to get ready

@@ -299,6 +299,8 @@ func (w *world) spec(args []string) error {
 			s.Bake = dur
 		case "ready":
 			s.ReadyDeadline = dur
+		case "window":
+			s.RollbackWindow = dur
 		case "deadline":
 			st.Deadline, s.StepDeadline = dur, dur
 		case "on":

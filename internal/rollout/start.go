@@ -18,11 +18,19 @@ func (d *decider) idle() bool {
 		return false
 	}
 	plan := d.in.Release.Strategy.Compile(d.in.Release.Analysis, d.in.Release.Replicas)
-	if d.state.Stable == nil {
+	direct := d.state.Stable == nil || d.servedJustBefore(*want)
+	if direct {
 		plan = d.direct()
 	}
-	d.begin(*want, plan, d.state.Stable == nil)
+	d.begin(*want, plan, direct)
 	return true
+}
+
+// servedJustBefore reports whether a version is the one before stable, and was
+// so until less than the rollback window ago.
+func (d *decider) servedJustBefore(v release.Version) bool {
+	r, window := d.run(), d.in.Release.Strategy.RollbackWindow
+	return r != nil && r.Phase == Promoted && r.From != nil && r.From.ID == v.ID && d.since(&r.Ended) < window
 }
 
 // kept is the first version whose run ended because it was never ready, while
