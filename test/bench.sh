@@ -11,5 +11,5 @@ if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
 fi
 echo "== proxy, beside its peers"
 go run ./test/bench "$@"
-echo "== judge, recorder, proxy: time and allocations"
-go test -run '^$' -bench . -benchtime 1s ./internal/judge ./internal/telemetry ./internal/proxy
+echo "== judge, recorder, proxy, model traffic: time and allocations"
+go test -run '^$' -bench . -benchtime 1s ./internal/judge ./internal/telemetry ./internal/proxy ./internal/inference ./internal/traffic/embedded

@@ -1,5 +1,7 @@
 package inference
 
+import "bytes"
+
 // events reads server-sent events (WHATWG HTML, 9.2.6) as they come. It keeps
 // nothing of them but the name of the event under way.
 type events struct {
@@ -105,10 +107,7 @@ func (e *events) inLine(p []byte, i int) int {
 		}
 		return i
 	}
-	end := i
-	for end < len(p) && p[end] != '\n' && p[end] != '\r' {
-		end++
-	}
+	end := i + lineEnd(p[i:])
 	switch e.state {
 	case inData:
 		e.h.data(p[i:end])
@@ -116,6 +115,17 @@ func (e *events) inLine(p []byte, i int) int {
 		e.keepName(p[i:end])
 	}
 	return end
+}
+
+// lineEnd is where a line ends; its length, if it does not.
+func lineEnd(p []byte) int {
+	if i := bytes.IndexByte(p, '\n'); i >= 0 {
+		p = p[:i]
+	}
+	if i := bytes.IndexByte(p, '\r'); i >= 0 {
+		p = p[:i]
+	}
+	return len(p)
 }
 
 func (e *events) keepName(p []byte) {

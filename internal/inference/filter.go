@@ -29,7 +29,7 @@ func (r *Reply) Hide(p []byte, at time.Time) []byte {
 	fresh := len(f.held) > 0
 	for len(p) > 0 {
 		f.usageOnly = false
-		n, ended := r.events.feed(p)
+		n, ended := r.feed(p)
 		piece := p[:n]
 		p = p[n:]
 		late := f.boundary && r.events.late

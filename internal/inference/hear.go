@@ -9,6 +9,7 @@ import (
 
 // open implements handler.
 func (r *Reply) open(f field, _ byte) {
+	r.plain.more = r.plain.more || f != fChoices && f != fChoice
 	switch f {
 	case fChoices:
 		r.event.choices = true
@@ -35,6 +36,9 @@ func (r *Reply) open(f field, _ byte) {
 
 // text implements handler.
 func (r *Reply) text(f field, p []byte) {
+	r.plain.text, r.plain.field = p, f
+	r.plain.texts++
+	r.plain.more = r.plain.more || f != fText && f != fReasoning
 	switch f {
 	case fDelta:
 		r.delta(p)
@@ -146,9 +150,16 @@ func set(to *string, w []byte) {
 	}
 }
 
+// again reports whether a value may be said again without a difference. The end
+// of a text is told as a value.
+func again(f field) bool {
+	return f == fID || f == fModel || f == fFinish || f == fText || f == fReasoning
+}
+
 // value implements handler.
 func (r *Reply) value(f field, k kind, w []byte) {
 	a := r.facts
+	r.plain.more = r.plain.more || k != isNull && !again(f)
 	if f == fDatum {
 		r.tensor.value(k, w)
 		return

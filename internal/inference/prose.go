@@ -45,6 +45,11 @@ func (t *prose) write(p []byte) {
 		}
 	}
 	for len(p) > 0 {
+		if p[0] < utf8.RuneSelf {
+			t.ascii(p[0])
+			p = p[1:]
+			continue
+		}
 		if !utf8.FullRune(p) {
 			t.left = copy(t.rest[:], p)
 			return
@@ -53,6 +58,20 @@ func (t *prose) write(p []byte) {
 		t.rune(r, n)
 		p = p[n:]
 	}
+}
+
+// ascii is rune for the runes that most texts are made of.
+func (t *prose) ascii(c byte) {
+	t.characters++
+	if c == ' ' || c >= '\t' && c <= '\r' {
+		t.grams.endWord()
+		return
+	}
+	t.inked = true
+	if l := c | 0x20; l >= 'a' && l <= 'z' {
+		t.scripts[0]++
+	}
+	t.grams.rune(rune(c), false)
 }
 
 func (t *prose) rune(r rune, size int) {

@@ -22,6 +22,8 @@ type Reply struct {
 	events   events
 	inflater *inflater
 	event    event
+	pattern  pattern
+	plain    plain
 	filter   filter
 	done     bool // the end marker came
 	failed   bool // an error in place of an answer
@@ -131,7 +133,7 @@ func (r *Reply) read(p []byte) {
 		r.scanner.scan(p)
 	case eventForm:
 		for len(p) > 0 {
-			n, _ := r.events.feed(p)
+			n, _ := r.feed(p)
 			p = p[n:]
 		}
 	}

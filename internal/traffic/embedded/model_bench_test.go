@@ -81,28 +81,6 @@ func talk(b testing.TB, c net.Conn, r *bufio.Reader) {
 	}
 }
 
-// BenchmarkStreams are streams of 200 tokens, each written by itself.
-func BenchmarkStreams(b *testing.B) {
-	for _, name := range []string{"off", "on", "usage"} {
-		b.Run("reading="+name, func(b *testing.B) {
-			url, _ := serveModel(b, readings[name], nil, streamer(b, 200, func() {}))
-			b.ReportAllocs()
-			b.RunParallel(func(pb *testing.PB) {
-				c, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
-				if err != nil {
-					b.Error(err)
-					return
-				}
-				defer c.Close()
-				r := bufio.NewReader(c)
-				for pb.Next() {
-					talk(b, c, r)
-				}
-			})
-		})
-	}
-}
-
 // BenchmarkFirstToken compares the time to the first token as read along with
 // the backend's own, from the request it got to the token it sent.
 func BenchmarkFirstToken(b *testing.B) {
