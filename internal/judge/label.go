@@ -62,6 +62,21 @@ func (a alternative) rate(s float64) float64 {
 	return min(oddsTimes(s, a.v), 1-1e-12)
 }
 
+// odds of a bad unit to be the canary's, against an alike version's, for batches
+// of many units while stable's rate is hardly known: there a guess of that rate
+// costs the mixture most of its capital, and the bad units alone cost nothing.
+func (a alternative) odds() float64 {
+	if a.absolute {
+		return blindOutage
+	}
+	return a.v
+}
+
+const (
+	blindOutage = 200
+	blindUntil  = 200 // stable's units
+)
+
 // labelBets is the e-process of a proportion.
 type labelBets struct {
 	bets
@@ -95,9 +110,13 @@ func (l *labelBets) bet(now float64, n counts) {
 	}
 	l.restart(now)
 	if n.w > 0 && n.w < 1 && n.nc+n.ns > 0 {
-		s := l.rate()
+		s, blind := l.rate(), l.n < blindUntil && n.nc+n.ns > 1
 		for k, a := range l.alts {
-			l.logR[k] += labelFactor(a.rate(s), s, n)
+			if blind {
+				l.logR[k] += eventFactor(a.odds(), 1, n)
+			} else {
+				l.logR[k] += labelFactor(a.rate(s), s, n)
+			}
 		}
 	}
 	l.learn(n.es, n.ns)
