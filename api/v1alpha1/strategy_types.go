@@ -332,8 +332,8 @@ type MetricSpec struct {
 	// +optional
 	Quantile *intstr.IntOrString `json:"quantile,omitempty"`
 	// Harm is the direction in which a rate or a gauge gets worse: more, fewer or
-	// either (rate only). Default: fewer for a rate, more for a gauge and for a
-	// rate that a model server counts.
+	// either (rate only). Default: fewer for a rate, more for a gauge, for a rate
+	// that a model server counts and for answers that users regenerate.
 	// +kubebuilder:validation:Enum=more;fewer;either
 	// +optional
 	Harm string `json:"harm,omitempty"`
@@ -425,9 +425,12 @@ type SourceSpec struct {
 	// Feedback is what users said of answers (traffic.embedded.feedback): votes (kind
 	// votes: share of votes that are down), voteRate (kind rate: votes of the one
 	// version for each of the other's; say harm), scores (kind mean: how far below 1),
-	// labels (kind proportion: share that differ from the class that was predicted).
-	// Only what is said of requests of the run counts.
-	// +kubebuilder:validation:Enum=labels;scores;voteRate;votes
+	// labels (kind proportion: share that differ from the class that was predicted),
+	// regenerated (kind rate: answers after which the same user, of sticky traffic,
+	// asked a model the same again within 10 minutes, or a vote said so).
+	// Only what is said of requests of the run counts; in rates each user of sticky
+	// traffic counts once.
+	// +kubebuilder:validation:Enum=labels;regenerated;scores;voteRate;votes
 	// +optional
 	Feedback string `json:"feedback,omitempty"`
 	// Evaluator is asked about a sample of answers (kind proportion: the share of

@@ -71,6 +71,7 @@ func (d *Dialogue) Answer(begin time.Time, status int, h http.Header) *Reply {
 	if d.request != nil {
 		d.told = true
 		d.request.scanner = scanner{} // what it held is of no more use
+		r.facts.Prompt = d.request.promptHash(d.api)
 		r.asked = *d.request
 	}
 	d.mu.Unlock()

@@ -1,6 +1,7 @@
 package inference
 
 import (
+	"hash/maphash"
 	"strconv"
 	"unicode/utf8"
 
@@ -16,13 +17,27 @@ type request struct {
 	options    bool  // stream_options is there
 	usage      bool  // ... and asks for usage
 	characters int
-	format     []byte // response_format, raw
+	prompt     maphash.Hash // of the texts
+	format     []byte       // response_format, raw
 	tools      []byte
 	unread     bool // format or tools are too large to be kept
 }
 
+// promptSeed is one for all requests, so that equal texts have equal hashes.
+var promptSeed = maphash.MakeSeed()
+
+// promptHash tells whether two requests ask the same; 0: this one asks nothing
+// that an answer could be regenerated for.
+func (q *request) promptHash(api release.ModelAPI) uint64 {
+	if q.characters == 0 || api == release.EmbeddingAPI {
+		return 0
+	}
+	return q.prompt.Sum64()
+}
+
 func newRequest(api release.ModelAPI) *request {
 	q := &request{}
+	q.prompt.SetSeed(promptSeed)
 	root := chatRequest
 	if api == release.InferAPI || api == release.JSONAPI {
 		root = nil
@@ -40,6 +55,7 @@ func (q *request) open(f field, bracket byte) {
 func (q *request) text(f field, piece []byte) {
 	if f == fInput {
 		q.characters += runes(piece)
+		_, _ = q.prompt.Write(piece) // never fails
 	}
 }
 

@@ -108,6 +108,10 @@ func worseReason(m MetricReport) string {
 		return fmt.Sprintf("%s: none of the requests that were sent to the canary has ended, and %d of stable's have; a good version shows so much with a chance of %s at most.",
 			m.Name, m.Stable.N, odds(m.LogE))
 	}
+	if m.Kind == Rate && m.Canary.N == m.Canary.Bad && m.Stable.N == m.Stable.Bad { // events alone are compared
+		return fmt.Sprintf("%s: the canary is worse, %s of it against %s of stable, which is not its share of the traffic; a good version shows so much with a chance of %s at most.",
+			m.Name, grouped(float64(m.Canary.N)), grouped(float64(m.Stable.N)), odds(m.LogE))
+	}
 	if m.Canary.Value == nil || m.Stable.Value == nil {
 		return fmt.Sprintf("%s: the canary is worse; a good version shows so much with a chance of %s at most.", m.Name, odds(m.LogE))
 	}

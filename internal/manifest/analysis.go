@@ -71,8 +71,8 @@ func (c *checker) metric(path string, s v1alpha1.MetricSpec) release.Metric {
 		Judge:  judged,
 		Harm:   c.harm(path+".harm", s.Harm, kind),
 	}
-	if kind == release.Rate && s.Harm == "" && m.Source.Server.Name != "" {
-		m.Harm = release.HarmMore // what servers count so are troubles
+	if kind == release.Rate && s.Harm == "" && (m.Source.Server.Name != "" || m.Source.Feedback == release.FactRegenerated) {
+		m.Harm = release.HarmMore // what is counted so are troubles
 	}
 	switch {
 	case m.Judge != "":

@@ -83,7 +83,7 @@ func kindList(kinds []release.MetricKind) string {
 func blames(m release.Metric) bool {
 	s := m.Source
 	if s.Feedback != "" {
-		return m.Kind != release.Rate // more votes, or fewer, are a change
+		return m.Kind != release.Rate || s.Feedback == release.FactRegenerated // more votes, or fewer, are a change
 	}
 	return (s.LLM != "" || s.Server.Name != "" || s.Pods != "") && !changes(m.Kind) && m.Kind != release.Gauge
 }

@@ -26,7 +26,7 @@ func (c *checker) release(obj *v1alpha1.Release) release.Release {
 	traffic := c.traffic("spec.traffic", &obj.Spec.Traffic)
 	analysis.PerUser = traffic.Embedded != nil && traffic.Embedded.Sticky.Enabled()
 	for i, m := range analysis.Metrics {
-		if m.Kind == release.Rate && analysis.PerUser {
+		if m.Kind == release.Rate && m.Source.Feedback == "" && analysis.PerUser { // of feedback each user counts once
 			c.add(fmt.Sprintf("spec.analysis.metrics[%d].kind", i), "remove the metric, or spec.traffic.embedded.sticky",
 				"a rate compares requests, but sticky traffic assigns users: who asks most often would decide")
 		}

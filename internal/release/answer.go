@@ -31,6 +31,7 @@ type Answer struct {
 	Priced                                                   bool    // Cost is known
 
 	InputCharacters int    // of the texts in the request
+	Prompt          uint64 // hash of those texts, of this process; 0: none
 	Characters      int    // of the text of the answer
 	Script          string // that most letters of the answer belong to: Latin, Han, ...
 	Finish          string // why generation ended, as the server says: stop, length, tool_calls, ...

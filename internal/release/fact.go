@@ -50,6 +50,8 @@ const (
 	FactVoteRate Fact = "voteRate" // any vote
 	FactScores   Fact = "scores"   // how far below 1
 	FactLabels   Fact = "labels"   // other than the predicted class is bad
+	// FactRegenerated: the user asked the same once more.
+	FactRegenerated Fact = "regenerated"
 )
 
 // FactForm is what sort of value a fact has.
@@ -103,7 +105,7 @@ func (f Fact) Kinds() []MetricKind {
 	switch of := facts[f]; {
 	case f == FactVotes:
 		return []MetricKind{Votes}
-	case f == FactVoteRate:
+	case f == FactVoteRate, f == FactRegenerated:
 		return []MetricKind{Rate}
 	case f == FactScores:
 		return []MetricKind{Mean}
@@ -139,9 +141,10 @@ var facts = map[Fact]FactOf{
 	FactNotANumber: share(func(a *Answer) (bool, bool) { return a.NaN > 0, a.Length > 0 }),
 	FactAbandoned:  {Form: ShareFact, Faults: true, Bad: abandoned},
 
-	FactVotes:    {Form: ShareFact, Heard: true, Bad: func(o *Observation) (bool, bool) { return o.Feedback.Vote == VoteDown, o.Feedback.Vote != "" }},
-	FactVoteRate: {Form: ShareFact, Heard: true, Bad: func(o *Observation) (bool, bool) { return o.Feedback.Vote != "", o.Feedback.Vote != "" }},
-	FactScores:   {Form: AmountFact, Heard: true, Amount: func(o *Observation) (float64, bool) { return 1 - o.Feedback.Score, o.Feedback.Scored }},
+	FactVotes:       {Form: ShareFact, Heard: true, Bad: func(o *Observation) (bool, bool) { return o.Feedback.Vote == VoteDown, o.Feedback.Vote != "" }},
+	FactVoteRate:    {Form: ShareFact, Heard: true, Bad: func(o *Observation) (bool, bool) { return o.Feedback.Vote != "", o.Feedback.Vote != "" }},
+	FactRegenerated: {Form: ShareFact, Heard: true, Bad: func(o *Observation) (bool, bool) { return o.Feedback.Regenerated, o.Feedback.Regenerated }},
+	FactScores:      {Form: AmountFact, Heard: true, Amount: func(o *Observation) (float64, bool) { return 1 - o.Feedback.Score, o.Feedback.Scored }},
 	FactLabels: {Form: ShareFact, Heard: true, Bad: func(o *Observation) (bool, bool) {
 		return o.Feedback.Label != o.Answer.Class, o.Feedback.Label != "" && o.Answer.Class != ""
 	}},

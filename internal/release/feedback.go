@@ -16,6 +16,9 @@ type Feedback struct {
 	Score  float64 // 0 (bad) to 1
 	Scored bool    // Score is set
 	Label  string  // what a class should have been; empty: none
+	// Regenerated: the user asked the same once more, so that this answer was not
+	// what they wanted.
+	Regenerated bool
 }
 
 // Vote is a thumb.
@@ -26,6 +29,9 @@ const (
 	VoteUp   Vote = "up"
 	VoteDown Vote = "down"
 )
+
+// voteRegenerate is how a client says that an answer was regenerated.
+const voteRegenerate Vote = "regenerate"
 
 // TakesFeedback says how a release is told of answers.
 type TakesFeedback struct {
@@ -49,7 +55,8 @@ func (e TakenFeedback) Error() string { return e.Why }
 const maxSaid = 256
 
 // ParseFeedback reads {"id": ..., "session": ..., "vote": "up", "score": 0.9,
-// "label": ...}: an id or a session, and at least one of the others.
+// "label": ...}: an id or a session, and at least one of the others. The vote
+// "regenerate" says that the user asked once more.
 func ParseFeedback(b []byte) (f Feedback, session string, err error) {
 	var in struct {
 		ID, Session, Label string
@@ -59,18 +66,21 @@ func ParseFeedback(b []byte) (f Feedback, session string, err error) {
 	d := json.NewDecoder(bytes.NewReader(b))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&in); err != nil {
-		return f, "", fmt.Errorf(`this is no feedback, expected {"id": "...", "vote": "up" or "down", "score": 0 to 1, "label": "..."}: %w`, err)
+		return f, "", fmt.Errorf(`this is no feedback, expected {"id": "...", "vote": "up", "down" or "regenerate", "score": 0 to 1, "label": "..."}: %w`, err)
 	}
 	f = Feedback{ID: in.ID, Vote: in.Vote, Label: in.Label}
 	if in.Score != nil {
 		f.Score, f.Scored = *in.Score, true
 	}
+	if f.Vote == voteRegenerate {
+		f.Vote, f.Regenerated = "", true
+	}
 	switch {
 	case f.Vote != "" && f.Vote != VoteUp && f.Vote != VoteDown:
-		err = fmt.Errorf("the vote is %q, expected up or down", f.Vote)
+		err = fmt.Errorf("the vote is %q, expected up, down or regenerate", f.Vote)
 	case f.Scored && !(f.Score >= 0 && f.Score <= 1):
 		err = fmt.Errorf("the score is %v, expected 0 (bad) to 1", f.Score)
-	case f.Vote == "" && !f.Scored && f.Label == "":
+	case f.Vote == "" && !f.Scored && f.Label == "" && !f.Regenerated:
 		err = errors.New("nothing is said, expected a vote, a score or a label")
 	case f.ID != "" && in.Session != "":
 		err = errors.New("an id and a session are named, expected one of them")

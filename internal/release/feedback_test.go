@@ -13,8 +13,11 @@ func TestParseFeedback(t *testing.T) {
 	if _, session, err = ParseFeedback([]byte(`{"session": "s", "vote": "up"}`)); err != nil || session != "s" {
 		t.Errorf("%q, %v", session, err)
 	}
+	if f, _, err = ParseFeedback([]byte(`{"id": "a", "vote": "regenerate"}`)); err != nil || f != (Feedback{ID: "a", Regenerated: true}) {
+		t.Errorf("%+v, %v", f, err)
+	}
 	for in, want := range map[string]string{
-		`{`: "no feedback", `{"id": "a"}`: "nothing is said", `{"id": "a", "vote": "meh"}`: "up or down", `{"id": "a", "score": 7}`: "0 (bad) to 1",
+		`{`: "no feedback", `{"id": "a"}`: "nothing is said", `{"id": "a", "vote": "meh"}`: "up, down or regenerate", `{"id": "a", "score": 7}`: "0 (bad) to 1",
 		`{"id": "a", "session": "b", "vote": "up"}`: "one of them", `{"id": "a", "votes": "up"}`: "no feedback",
 		`{"id": "` + strings.Repeat("x", 300) + `", "vote": "up"}`: "at most 256 bytes",
 	} {

@@ -105,3 +105,77 @@ func TestLedgerIsBounded(t *testing.T) {
 		t.Error("a deleted release is remembered")
 	}
 }
+
+// The same question of the same user soon after an answer says that it was not
+// what they wanted; of another user, much later, or after a failure it says nothing.
+func TestAnswersThatAreRegenerated(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := New()
+		of, _ := release.FactRegenerated.Of()
+		tap := r.Tap("hello", "a", "b", TapOptions{Measures: []Measure{{FactOf: of}}, Users: true})
+		defer tap.Close()
+		ask := func(v release.VersionID, id string, unit, prompt uint64, change ...func(*release.Observation)) {
+			time.Sleep(time.Second)
+			answered7(r, v, id, append(change, func(o *release.Observation) {
+				o.Begin, o.Total, o.Unit, o.Answer.Prompt = time.Now(), time.Second/2, unit, prompt
+			})...)
+		}
+		count := func(want int64, what string) {
+			t.Helper()
+			var n, firsts int64
+			for _, p := range tap.Drain().Portions {
+				for _, m := range p.Canary.Measured {
+					n, firsts = n+m.Bad, firsts+m.Firsts
+				}
+				for _, m := range p.Stable.Measured {
+					n += m.Bad
+				}
+			}
+			if n != want || firsts != min(want, 1) {
+				t.Errorf("%s: %d answers were regenerated, %d of users for the first time; expected %d", what, n, firsts, want)
+			}
+		}
+		ask("b", "1", 1, 7)
+		ask("b", "2", 1, 7)
+		count(1, "asked again")
+		ask("b", "3", 2, 7)
+		ask("b", "4", 1, 8)
+		ask("b", "5", 0, 7)
+		ask("b", "6", 0, 7)
+		count(0, "other users and questions")
+		time.Sleep(11 * time.Minute)
+		ask("b", "7", 1, 7)
+		count(0, "much later")
+		failed := func(o *release.Observation) { o.Outcome = release.Failed }
+		ask("b", "8", 3, 7, failed)
+		ask("b", "9", 3, 7)
+		count(0, "after a failure")
+		ask("b", "10", 4, 7)
+		answered7(r, "b", "10b", func(o *release.Observation) {
+			o.Begin, o.Total, o.Unit, o.Answer.Prompt = time.Now().Add(-time.Hour), 2*time.Hour, 4, 7
+		})
+		count(0, "asked twice at once")
+		if err := r.Feedback("hello", release.Feedback{ID: "9", Regenerated: true}, time.Hour); err != nil {
+			t.Error(err)
+		}
+		ask("b", "11", 3, 7)
+		count(1, "said and seen")
+		ask("a", "12", 5, 9)
+		ask("a", "13", 5, 9, func(o *release.Observation) { o.Route = release.ByMirror })
+		count(0, "a copy")
+		if err := r.Feedback("hello", release.Feedback{ID: "13", Vote: release.VoteUp}, time.Hour); !errors.As(err, new(release.UnknownAnswer)) {
+			t.Errorf("feedback on a copy: %v", err)
+		}
+	})
+}
+
+// However many answers there are, what is kept of them is bounded.
+func TestTheLedgerIsBounded(t *testing.T) {
+	l := &ledger{byID: map[string]*entry{}, byUnit: map[uint64]*entry{}, asked: map[question]*entry{}}
+	for i := range uint64(mostEntries + 1000) {
+		l.add(&entry{ids: [2]string{fmt.Sprint(i), fmt.Sprint("c", i)}, asked: question{i + 1, i + 1}, seen: release.Observation{Unit: i + 1}})
+	}
+	if len(l.ring) != mostEntries || len(l.byID) != 2*mostEntries || len(l.byUnit) != mostEntries || len(l.asked) != mostEntries {
+		t.Errorf("kept %d answers: %d ids, %d users, %d questions", len(l.ring), len(l.byID), len(l.byUnit), len(l.asked))
+	}
+}

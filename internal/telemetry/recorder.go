@@ -78,7 +78,9 @@ func (r *Recorder) Observe(o *release.Observation) {
 	if o.Stage != release.Overdue {
 		s.add(stripe, o)
 		if o.ID != "" {
-			r.ledgers.note(o)
+			if was := r.ledgers.note(o); was != nil {
+				r.tell(o.Release, was, &release.Feedback{Regenerated: true})
+			}
 		}
 	}
 	if taps := s.taps.Load(); taps != nil {

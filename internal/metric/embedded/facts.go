@@ -14,6 +14,7 @@ import (
 // measure of the run's tap.
 type facts struct {
 	metrics  []release.Metric
+	byUser   bool  // users are what was drawn
 	index    []int // of the measures' metrics
 	measures []telemetry.Measure
 	known    []known // by measure
@@ -29,8 +30,8 @@ type known struct {
 // The most classes that the judge tells apart; the last one holds the others.
 const mostClasses = 64
 
-func newFacts(metrics []release.Metric, was []known, past []*release.Answer) *facts {
-	f := &facts{metrics: metrics}
+func newFacts(metrics []release.Metric, byUser bool, was []known, past []*release.Answer) *facts {
+	f := &facts{metrics: metrics, byUser: byUser}
 	for i, m := range metrics {
 		of, ok := m.Source.Fact()
 		if !ok {
@@ -94,7 +95,11 @@ func (f *facts) side(i int, c telemetry.Count) judge.Side {
 	switch f.measures[i].Form {
 	case release.ShareFact:
 		if f.metrics[f.index[i]].Kind == release.Rate {
-			return judge.Side{N: m.N, Bad: m.N}
+			events := m.N
+			if f.byUser {
+				events = m.Firsts
+			}
+			return judge.Side{N: events, Bad: events}
 		}
 		return judge.Side{N: m.N, Bad: m.Bad, Units: m.Users, Firsts: m.Firsts}
 	case release.ClassFact:

@@ -25,7 +25,7 @@ func newRequests(p *Provider, s metric.Subject, c cursor, opened time.Time) *req
 	r := &requests{metrics: s.Metrics, name: s.Release.Name, overdue: p.overdue}
 	r.pace = newPace(s.Metrics, p.recorder.History(r.name, s.Stable.ID, s.Started.Add(-past), opened))
 	r.past = p.recorder.Answers(r.name, s.Stable.ID, s.Started.Add(-pastAnswers), s.Started)
-	r.facts = newFacts(s.Metrics, c.Facts, r.past)
+	r.facts = newFacts(s.Metrics, s.Release.Analysis.PerUser, c.Facts, r.past)
 	o := telemetry.TapOptions{WarmUp: s.Release.Analysis.WarmUp, First: c.First, Users: s.Release.Analysis.PerUser, Measures: r.facts.measures}
 	if f := p.settled; f != nil { // only a draining calls it
 		o.Settled = func() time.Time { return f(r.name, r.pace.wait()) }
