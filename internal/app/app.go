@@ -117,7 +117,7 @@ func build(ctx context.Context, o Options, tokens []web.Token, traced spans) (_ 
 	}
 	m.recorder.SetUsage(usage(procs, o.Log))
 	m.recorder.SetInFlight(inFlight(rt))
-	m.countLosses(rt)
+	m.countLosses(rt, evals)
 	passes := reconcile.New(reconcile.Ports{
 		Store: db, Router: rt, Runtime: fleet, Metrics: provider,
 		Parse: parse, Ask: askWebhook, Seen: traced.seen(m.seen), Log: o.Log,

@@ -176,11 +176,18 @@ func nameOf(rel release.Release, st rollout.State, v release.VersionID) string {
 }
 
 // countLosses adds the counters of what was to be done beside the traffic and was not.
-func (m *metrics) countLosses(rt *router.Router) {
+func (m *metrics) countLosses(rt *router.Router, evals *evaluate.Recorder) {
 	m.registry.MustRegister(telemetry.Losses("mirror_dropped", "Copies of requests that were to be made and were not.", func() []telemetry.Loss {
 		var list []telemetry.Loss
 		for name, n := range rt.Drops() {
 			list = append(list, telemetry.Loss{Release: name, Reason: "budget", Count: n})
+		}
+		return list
+	}), telemetry.Losses("evaluations_lost", "Answers that an evaluator was to tell of and did not.", func() []telemetry.Loss {
+		var list []telemetry.Loss
+		for name, n := range evals.Lost() {
+			list = append(list, telemetry.Loss{Release: name, Reason: "budget", Count: n.Passed},
+				telemetry.Loss{Release: name, Reason: "unclear", Count: n.Unclear}, telemetry.Loss{Release: name, Reason: "failed", Count: n.Failed})
 		}
 		return list
 	}))

@@ -143,6 +143,10 @@ func TestTapCountsWithinItsBudget(t *testing.T) {
 	if r.Wants("r") {
 		t.Error("a closed tap still listens")
 	}
+	// A run's end forgets nothing of what was lost.
+	if got := r.Lost(); len(got) != 1 || got["r"] != (Losses{Passed: 1, Unclear: 1, Failed: 1}) {
+		t.Errorf("lost %+v", got)
+	}
 }
 
 func TestCriticalIsConfirmed(t *testing.T) {

@@ -21,7 +21,8 @@ type Recorder struct {
 	log  *slog.Logger
 	text func(l *release.Leg) string // the words of an answer
 	taps atomic.Pointer[[]*Tap]
-	mu   sync.Mutex // guards replacing taps
+	mu   sync.Mutex // guards replacing taps, and lost
+	lost map[string]*losses
 }
 
 // New returns a Recorder; text gives the words of an answer.
@@ -40,6 +41,7 @@ type Tap struct {
 	context        context.Context
 	cancel         context.CancelFunc
 	running        sync.WaitGroup
+	lost           *losses
 }
 
 // Job is one metric's evaluator.
@@ -90,7 +92,7 @@ type Stats struct {
 
 // Tap begins to ask about the answers of two versions. It must be closed.
 func (r *Recorder) Tap(name string, stable, canary release.VersionID, jobs []Job) *Tap {
-	t := &Tap{recorder: r, name: name, stable: stable, canary: canary}
+	t := &Tap{recorder: r, name: name, stable: stable, canary: canary, lost: r.losing(name)}
 	t.context, t.cancel = context.WithCancel(context.Background())
 	for _, j := range jobs {
 		one := &job{Job: j, slots: make(chan struct{}, j.Evaluator.Concurrency)}
@@ -244,6 +246,7 @@ func (t *Tap) start(j *job, unit uint64, f func()) {
 	}
 	if !room {
 		j.stats.Passed++
+		t.lost.passed.Add(1)
 		j.mu.Unlock()
 		return
 	}
@@ -336,8 +339,10 @@ func (t *Tap) heard(j *job, err error) bool {
 		return false // the run has ended
 	case errors.Is(err, errNoVerdict):
 		j.stats.Unclear++
+		t.lost.unclear.Add(1)
 	default:
 		j.stats.Failed++
+		t.lost.failed.Add(1)
 	}
 	j.stats.LastError = err.Error()
 	if now.Sub(j.told) > time.Minute {
