@@ -42,16 +42,22 @@ const (
 )
 
 // stream plays requests in routing mode and looks after every such outcome, at
-// the end of every second and, where it matters, after every request. It ends
-// when look returns true, and returns the canary's requests until then.
+// the end of every second and, where it matters, after every request. Bad
+// outcomes of the canary that can not bring the evidence near the bar, since each
+// multiplies it by 1/share at most, are judged at once. It ends when look returns
+// true, and returns the canary's requests until then.
 func stream(r *rand.Rand, t truth, run *judge.Run, from, seconds float64, every after, look func(canary float64) bool) (canary float64) {
 	bar := math.Log(1/run.Policy().Alpha) - near
 	for requests, all := 0.0, math.Floor(seconds*PerSecond); requests < all; {
 		second := (math.Floor(requests/PerSecond) + 1) * PerSecond
 		single := canary < early || run.LogE() > bar
-		b, bad, n := t.until(r, min(all, second)-requests, single || every == anyBad)
+		errors := 1.0
+		if !single && every == canaryBad {
+			errors = max(1, math.Floor((bar-run.LogE())/-math.Log(t.share)))
+		}
+		b, bad, n := t.until(r, min(all, second)-requests, errors, single || every == anyBad)
 		requests += n
-		b.At, b.Share = from+requests/PerSecond, t.share
+		b.At, b.Share = from+(requests-0.5)/PerSecond, t.share // a second ends behind its last request
 		if single {
 			canary += oneByOne(r, run, b)
 			b.Canary.N, b.Stable.N = 0, 0
@@ -71,31 +77,47 @@ func stream(r *rand.Rand, t truth, run *judge.Run, from, seconds float64, every 
 	return canary
 }
 
-// until draws at most so many requests: those before the first bad one (of the
-// canary, or of any version), that one, and how many they are.
-func (t truth) until(r *rand.Rand, most float64, anyone bool) (before, bad judge.Batch, n float64) {
+// until draws at most so many requests: those before the last of so many bad ones
+// (of the canary, or one of any version), that one, and how many they are.
+func (t truth) until(r *rand.Rand, most, errors float64, anyone bool) (before, bad judge.Batch, n float64) {
 	w, ofCanary := t.share, 1.0
 	chance := w * t.canary
 	if m := chance + (1-w)*t.stable; anyone && m > 0 {
 		chance, ofCanary = m, chance/m
 	}
-	n = min(geometric(r, chance), most)
+	for found := 0.0; n < most && found < errors; {
+		gap := geometric(r, chance)
+		if n+gap >= most {
+			n = most
+			break
+		}
+		n += gap + 1
+		if found++; found == errors {
+			bad = t.one(r, ofCanary)
+			n--
+			break
+		}
+		before.Canary.Bad++
+	}
 	rest := 0.0
 	if !anyone {
-		rest = binomial(r, n, (1-w)*t.stable/(1-chance))
+		rest = binomial(r, n-float64(before.Canary.Bad), (1-w)*t.stable/(1-chance))
 	}
 	good := w * (1 - t.canary) / (w*(1-t.canary) + (1-w)*(1-t.stable))
-	ok := binomial(r, n-rest, good)
-	before.Canary.N, before.Stable = int64(ok), judge.Side{N: int64(n - ok), Bad: int64(rest)}
-	if n == most {
-		return before, bad, n
-	}
-	who := &bad.Stable
+	ok := binomial(r, n-float64(before.Canary.Bad)-rest, good)
+	before.Canary.N = int64(ok) + before.Canary.Bad
+	before.Stable = judge.Side{N: int64(n) - before.Canary.N, Bad: int64(rest)}
+	return before, bad, n + float64(bad.Canary.N+bad.Stable.N)
+}
+
+// one is a bad request, the canary's with this chance.
+func (t truth) one(r *rand.Rand, ofCanary float64) (b judge.Batch) {
+	who := &b.Stable
 	if r.Float64() < ofCanary {
-		who = &bad.Canary
+		who = &b.Canary
 	}
 	who.N, who.Bad = 1, 1
-	return before, bad, n + 1
+	return b
 }
 
 // oneByOne plays a batch of good outcomes so that the judge looks wherever its

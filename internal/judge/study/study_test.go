@@ -39,26 +39,29 @@ func TestReducedStudy(t *testing.T) {
 // version gets its share, and of those its own share is bad.
 func TestSkippingKeepsTheLaw(t *testing.T) {
 	at := truth{stable: 0.02, canary: 0.05, share: 0.2}
-	for _, anyone := range []bool{false, true} {
+	for _, c := range []struct {
+		errors float64
+		anyone bool
+	}{{1, false}, {1, true}, {4, false}} {
 		r, n := seeded(21, 0), 0.0
 		var canary, stable judge.Side
 		for n < 1e6 {
-			before, bad, drawn := at.until(r, 1000, anyone)
+			before, bad, drawn := at.until(r, 1000, c.errors, c.anyone)
 			n += drawn
 			for _, b := range []judge.Batch{before, bad} {
 				canary.N, canary.Bad = canary.N+b.Canary.N, canary.Bad+b.Canary.Bad
 				stable.N, stable.Bad = stable.N+b.Stable.N, stable.Bad+b.Stable.Bad
 			}
 		}
-		for _, c := range []struct {
+		for _, x := range []struct {
 			what            string
 			got, of, chance float64
 		}{
 			{"canary's requests", float64(canary.N), n, 0.2}, {"stable's requests", float64(stable.N), n, 0.8},
 			{"canary's errors", float64(canary.Bad), n * 0.2, 0.05}, {"stable's errors", float64(stable.Bad), n * 0.8, 0.02},
 		} {
-			if sd := math.Sqrt(c.of * c.chance * (1 - c.chance)); math.Abs(c.got-c.of*c.chance) > 4*sd {
-				t.Errorf("anyone %v: %v %s, expected %v within %v", anyone, c.got, c.what, c.of*c.chance, 4*sd)
+			if sd := math.Sqrt(x.of * x.chance * (1 - x.chance)); math.Abs(x.got-x.of*x.chance) > 4*sd {
+				t.Errorf("%+v: %v %s, expected %v within %v", c, x.got, x.what, x.of*x.chance, 4*sd)
 			}
 		}
 	}
