@@ -100,10 +100,12 @@ func lookTime(i int) float64 { return (time.Duration(i) * 300_100_007).Seconds()
 func benchmarkUpdate(b *testing.B, p Policy, h History, gap float64, batch Batch) {
 	run := newRun(b, p, []History{h})
 	b.ReportAllocs()
+	b.ResetTimer()
 	for i := range b.N {
 		batch.At = float64(i) * gap
 		_ = run.Update(0, batch)
 	}
+	b.StopTimer()
 	b.ReportMetric(float64(stateBytes(b, p, run)), "state-bytes")
 }
 
