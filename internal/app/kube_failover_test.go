@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -25,9 +26,14 @@ import (
 // process of its own, so that it can be killed.
 const childVariable = "HALDANE_TEST_CONTROLLER"
 
+// scripted makes a child's router one in memory and its evidence a script.
+const scripted = "HALDANE_TEST_SCRIPTED=1"
+
 func childController(kubeconfig string) {
-	clusterParts = func(sh *kube.Shell, o ControllerOptions) (parts, error) {
-		return parts{router: &memoryRouter{splits: map[string]release.Split{}}, metrics: newScript(), sinks: clusterSinks(sh, o)}, nil
+	if slices.Contains(os.Environ(), scripted) {
+		clusterParts = func(sh *kube.Shell, o ControllerOptions) (parts, error) {
+			return parts{router: &memoryRouter{splits: map[string]release.Split{}}, metrics: newScript(), sinks: clusterSinks(sh, o)}, nil
+		}
 	}
 	err := Controller(context.Background(), ControllerOptions{Cluster: Cluster{Kubeconfig: kubeconfig}, Metrics: "0", Health: "0",
 		LeaderElect: true, Log: slog.New(slog.NewTextHandler(os.Stderr, nil))})
@@ -35,11 +41,12 @@ func childController(kubeconfig string) {
 	os.Exit(1)
 }
 
-// child starts one of several controllers; kill ends it as a power cut would.
-func (s *shop) child() (pid int, kill func()) {
+// child starts one of several controllers, with the parts that an installed one
+// has unless env has scripted; kill ends it as a power cut would.
+func (s *shop) child(env ...string) (pid int, kill func()) {
 	s.Helper()
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), childVariable+"="+s.kubeconfig)
+	cmd.Env = append(append(os.Environ(), childVariable+"="+s.kubeconfig), env...)
 	cmd.Stderr = s.Output()
 	cmd.WaitDelay = time.Second
 	if err := cmd.Start(); err != nil {
@@ -77,10 +84,10 @@ func TestClusterControllerKilledMidway(t *testing.T) {
 	s := newShop(t)
 	s.Cluster.Apply(t, s.ns, fmt.Sprintf(shopDeployment, "v1"),
 		strings.Replace(fourSteps, "{weight: 10}", "{weight: 10, hold: 10m}", 1))
-	_, kill := s.child()
+	_, kill := s.child(scripted)
 	s.until("v1 serves", s.serves("hello", "v1"))
 	first := s.leader()
-	s.child()
+	s.child(scripted)
 	s.until("the API server has taken the policy in", s.policyHolds)
 	s.Cluster.Apply(t, s.ns, fmt.Sprintf(shopDeployment, "v2"))
 	s.until("v2 has a tenth of the traffic", func() error {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/haldane-project/haldane/api/v1alpha1"
 	"github.com/haldane-project/haldane/internal/cluster"
+	"github.com/haldane-project/haldane/internal/kube"
 	"github.com/haldane-project/haldane/internal/manifest"
 	"github.com/haldane-project/haldane/internal/release"
 	"github.com/haldane-project/haldane/internal/store"
@@ -144,8 +145,8 @@ func (v *clusterView) clear(ctx context.Context, name string) error {
 // elder is the Release that has a Deployment already; empty: none.
 func (v *clusterView) elder(ctx context.Context, key types.NamespacedName, deployment string) (string, error) {
 	var list v1alpha1.ReleaseList
-	if err := v.client.List(ctx, &list, client.InNamespace(key.Namespace)); err != nil {
-		return "", fmt.Errorf("list the Releases of namespace %s: %w", key.Namespace, err)
+	if err := v.client.List(ctx, &list, client.InNamespace(key.Namespace), client.MatchingFields{kube.ByDeployment: deployment}); err != nil {
+		return "", fmt.Errorf("list the Releases of Deployment %s in namespace %s: %w", deployment, key.Namespace, err)
 	}
 	var own *v1alpha1.Release
 	for i := range list.Items {
@@ -155,7 +156,7 @@ func (v *clusterView) elder(ctx context.Context, key types.NamespacedName, deplo
 	}
 	for i := range list.Items {
 		o := &list.Items[i]
-		if d := o.Spec.Workload.Deployment; own == nil || o.Name == key.Name || d == nil || d.Name != deployment {
+		if own == nil || o.Name == key.Name {
 			continue
 		}
 		if o.CreationTimestamp.Before(&own.CreationTimestamp) ||

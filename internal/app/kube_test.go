@@ -113,7 +113,7 @@ type shop struct {
 	*testing.T
 	*cluster.Cluster
 	ns         string
-	live       ctrl.Client
+	live       ctrl.WithWatch
 	kubeconfig string
 	user       string // of the controller
 	evidence   metric.Provider
@@ -143,7 +143,7 @@ func newShop(t *testing.T) *shop {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s.live, err = ctrl.New(s.Config, ctrl.Options{Scheme: scheme}); err != nil {
+	if s.live, err = ctrl.NewWithWatch(s.Config, ctrl.Options{Scheme: scheme}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.clean)
@@ -342,6 +342,28 @@ func TestClusterSaysWhichRouterIsNotThere(t *testing.T) {
 	s.until("the missing kind is told", s.says("hello", "this cluster has no kind VirtualService of networking.istio.io/v1: install Istio"))
 	s.Cluster.Apply(t, s.ns, text)
 	s.until("v1 serves without it", s.serves("hello", "v1"))
+}
+
+// A release at rest that is given a router whose object is not there says so,
+// whatever the router, and is well again once it is.
+func TestClusterSaysWhichRouteIsNotThere(t *testing.T) {
+	s := newShop(t)
+	s.gateway()
+	s.saveEvery = time.Second
+	s.start(func(sh *kube.Shell, _ ControllerOptions) (parts, error) {
+		return parts{router: clusterRouters(sh), metrics: s.evidence}, nil
+	})
+	s.Cluster.Apply(t, s.ns, fmt.Sprintf(shopDeployment, "v1"), fmt.Sprintf(shopRelease, "hello"))
+	s.until("v1 serves", s.serves("hello", "v1"))
+	s.patch("hello", `{"spec":{"traffic":{"replicas":null,"gatewayAPI":{"service":"hello","routes":[{"name":"hello"}]}}}}`)
+	s.until("the missing HTTPRoute is told", s.says("hello", "HTTPRoute hello does not exist in namespace "+s.ns+": create it"))
+	if c := meta.FindStatusCondition(s.release("hello").Status.Conditions, "Ready"); c.Status != metav1.ConditionFalse || c.Reason != "PassFailed" || c.ObservedGeneration != 2 {
+		t.Errorf("the condition Ready is %+v", c)
+	}
+	s.Cluster.Apply(t, s.ns, shopRoute)
+	s.until("it is well with the route", s.serves("hello", "v1"))
+	s.patch("hello", `{"spec":{"traffic":{"gatewayAPI":null,"nginx":{"service":"hello","ingress":"hello"}}}}`)
+	s.until("the missing Ingress is told", s.says("hello", "Ingress hello does not exist in namespace "+s.ns+": create it"))
 }
 
 // says reports whether a condition of a release has a text.

@@ -95,6 +95,9 @@ func New(o Options) (*Shell, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect to the cluster at %s: %w", o.Config.Host, err)
 	}
+	if err := m.GetFieldIndexer().IndexField(context.Background(), &v1alpha1.Release{}, ByDeployment, deploymentOf); err != nil {
+		return nil, fmt.Errorf("index the Releases by their Deployment: %w", err)
+	}
 	live, err := client.New(o.Config, client.Options{Scheme: o.Scheme, Mapper: m.GetRESTMapper(), HTTPClient: m.GetHTTPClient()})
 	if err != nil {
 		return nil, fmt.Errorf("connect to the cluster at %s: %w", o.Config.Host, err)
@@ -140,6 +143,17 @@ func (s *Shell) Served(obj client.Object) bool {
 	}
 	_, err = s.manager.GetRESTMapper().RESTMapping(gvk.GroupKind(), gvk.Version)
 	return err == nil || !meta.IsNoMatchError(err)
+}
+
+// ByDeployment is the field by which Client lists the Releases of a Deployment.
+const ByDeployment = "spec.workload.deployment.name"
+
+func deploymentOf(obj client.Object) []string {
+	rel, ok := obj.(*v1alpha1.Release)
+	if !ok || rel.Spec.Workload.Deployment == nil {
+		return nil
+	}
+	return []string{rel.Spec.Workload.Deployment.Name}
 }
 
 func cacheOptions(o Options) cache.Options {

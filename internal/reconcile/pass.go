@@ -64,6 +64,7 @@ func (r *Reconciler) pass(ctx context.Context, w *worker) (wake time.Time, gone 
 		w.moves = 0
 	}
 	err = errors.Join(o.err, err)
+	mended := w.lastErr != nil && err == nil
 	w.lastErr = err
 	if r.Seen != nil {
 		r.Seen(rel, d.State, w.fleet.Backends, d.Gone)
@@ -71,11 +72,12 @@ func (r *Reconciler) pass(ctx context.Context, w *worker) (wake time.Time, gone 
 	if d.Gone && err == nil {
 		return time.Time{}, true, nil
 	}
-	return r.wake(w, d, o, acted), false, err
+	return r.wake(w, d, o, acted || mended), false, err
 }
 
 // wake is the time of the next pass: at once after something was changed, so
-// that what is now in force is observed.
+// that what is now in force is observed, and after trouble ended, so that it is
+// not told any more.
 func (r *Reconciler) wake(w *worker, d rollout.Decision, o observation, acted bool) time.Time {
 	if acted {
 		return o.in.Now

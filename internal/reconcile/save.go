@@ -111,11 +111,13 @@ func (w *worker) waits(bound time.Duration, rec store.Record, s store.Save) bool
 
 // goOn puts what was not saved yet into the record that it was decided from.
 func (w *worker) goOn(rec *store.Record) {
-	if w.unsaved != nil && w.unsavedAt == rec.Revision {
+	switch {
+	case w.unsaved == nil:
+	case w.unsavedAt == rec.Revision:
 		rec.State = *w.unsaved
-		return
+	default:
+		w.unsaved, w.untold = nil, nil // what differs beside them still waits, since when it does
 	}
-	w.unsaved, w.untold = nil, nil // what differs beside them still waits, since when it does
 }
 
 func (w *worker) forgetUnsaved() {

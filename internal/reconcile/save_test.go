@@ -2,6 +2,7 @@ package reconcile_test
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -133,5 +134,31 @@ func TestLongBakeIsSaved(t *testing.T) {
 		h.want(rollout.Baking)
 		pass(time.Minute)
 		h.want(rollout.Promoted)
+	})
+}
+
+// What a pass can not do at rest is told once it lasts, and taken back.
+func TestLastingTroubleAtRestIsSaved(t *testing.T) {
+	in(t, func(t *testing.T) {
+		h := newHouse(t, step(1000))
+		h.dear = true
+		h.start()
+		defer h.stop()
+		h.want(rollout.Promoted)
+		h.set(func() { h.down = true })
+		h.poke()
+		pass(9 * time.Second)
+		if e := h.rec.Observed.Error; e != "" {
+			t.Errorf("trouble of 9 s was saved: %s", e)
+		}
+		pass(7 * time.Second) // passes that fail are made every 5 s
+		if e := h.rec.Observed.Error; !strings.Contains(e, errDown.Error()) {
+			t.Errorf("trouble of 16 s was saved as %q", e)
+		}
+		n := h.set(func() { h.down = false })
+		pass(time.Minute)
+		if e := h.rec.Observed.Error; e != "" || len(h.since(n, "save")) != 1 {
+			t.Errorf("trouble that is over is kept as %q, after %d saves", e, len(h.since(n, "save")))
+		}
 	})
 }

@@ -201,7 +201,8 @@ func Allowed(rec store.Record) []string {
 }
 
 // conditions are those of kstatus. Ready: the version that the spec names serves
-// all of the traffic. Stalled: it does not, and it is not tried again by itself.
+// all of the traffic, and all else is as it should be. Stalled: it does not serve,
+// and it is not tried again by itself.
 func conditions(rec store.Record, st v1alpha1.ReleaseStatus) []metav1.Condition {
 	at := metav1.NewTime(Since(rec))
 	mk := func(kind string, on bool, reason string) metav1.Condition {
@@ -215,7 +216,7 @@ func conditions(rec store.Record, st v1alpha1.ReleaseStatus) []metav1.Condition 
 	reason := hindrance(rec, st.Phase)
 	rests := rec.State.Run != nil && rec.State.Run.Phase.Ended() && !rec.Deleting
 	stalled := !rec.Deleting && (st.Phase == Blocked || rests && (rec.State.Rejected != "" || rec.State.Stable == nil))
-	ready := rests && !stalled
+	ready := rests && !stalled && rec.Observed.Error == ""
 	if ready || stalled {
 		reason = st.Phase
 	}

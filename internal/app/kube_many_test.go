@@ -1,0 +1,220 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	ctrl "sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/haldane-project/haldane/api/v1alpha1"
+	"github.com/haldane-project/haldane/internal/kube"
+	"github.com/haldane-project/haldane/test/cluster"
+)
+
+var httpRoutes = schema.GroupVersionResource{Group: "gateway.networking.k8s.io", Version: "v1", Resource: "httproutes"}
+
+const shopRoute = `
+apiVersion: v1
+kind: Service
+metadata: {name: hello}
+spec:
+  selector: {app: hello}
+  ports: [{name: http, port: 80, targetPort: 8080}]
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: hello}
+spec:
+  parentRefs: [{name: gateway}]
+  rules: [{backendRefs: [{name: hello, port: 80}]}]
+`
+
+// gateway takes in every route of the namespace as soon as it is written, until
+// the test ends.
+func (s *shop) gateway() {
+	s.Helper()
+	s.GatewayAPI(s)
+	ctx, cancel := context.WithCancel(context.Background())
+	routes := s.Dynamic.Resource(httpRoutes).Namespace(s.ns)
+	w, err := routes.Watch(ctx, metav1.ListOptions{})
+	if err != nil {
+		s.Fatal(err)
+	}
+	ended := make(chan struct{})
+	s.Cleanup(func() { cancel(); <-ended })
+	go func() {
+		defer close(ended)
+		for e := range w.ResultChan() {
+			if u, ok := e.Object.(*unstructured.Unstructured); ok && accept(u) {
+				_, _ = routes.UpdateStatus(ctx, u, metav1.UpdateOptions{}) // a newer one comes where this one moved
+			}
+		}
+	}()
+}
+
+// accept says in a route's status that it was taken in as it is; false: it says so.
+func accept(u *unstructured.Unstructured) bool {
+	parents, _, _ := unstructured.NestedSlice(u.Object, "status", "parents")
+	now := []any{map[string]any{"controllerName": "test/controller", "parentRef": map[string]any{"name": "gateway"}, "conditions": []any{
+		acceptance("Accepted", u.GetGeneration()), acceptance("ResolvedRefs", u.GetGeneration())}}}
+	if fmt.Sprint(parents) == fmt.Sprint(now) {
+		return false
+	}
+	return unstructured.SetNestedSlice(u.Object, now, "status", "parents") == nil
+}
+
+func acceptance(kind string, generation int64) map[string]any {
+	return map[string]any{"type": kind, "status": "True", "reason": kind, "message": "as the test says",
+		"observedGeneration": generation, "lastTransitionTime": "2026-01-01T00:00:00Z"}
+}
+
+// named puts another name in the place of hello in manifests.
+func named(name, text string) string {
+	return strings.NewReplacer("name: hello", "name: "+name, "app: hello", "app: "+name, "service: hello", "service: "+name).Replace(text)
+}
+
+// TestClusterManyPromotionsAtOnce: each of many runs at once writes as little as
+// one alone does, and the route once for each weight and thrice at its end. How long they take is
+// logged; HALDANE_LONG=1 makes them fifty, with the time that a gateway is given.
+func TestClusterManyPromotionsAtOnce(t *testing.T) {
+	n, settle := 5, "300ms"
+	if os.Getenv("HALDANE_LONG") != "" {
+		n, settle = 50, "3s"
+	}
+	s := newShop(t)
+	s.gateway()
+	s.evidence, s.saveEvery = newScript(), time.Hour
+	rel := strings.Replace(fourSteps, "{replicas: {}}", "{gatewayAPI: {service: hello, settle: "+settle+", routes: [{kind: HTTPRoute, name: hello}]}}", 1)
+	names := []string{"hello"} // goes alone
+	for i := range n {
+		names = append(names, fmt.Sprintf("shop-%d", i))
+	}
+	for _, name := range names {
+		s.Cluster.Apply(t, s.ns, named(name, shopRoute), named(name, fmt.Sprintf(shopDeployment, "v1")), named(name, rel))
+	}
+	s.start(func(sh *kube.Shell, o ControllerOptions) (parts, error) {
+		return parts{router: clusterRouters(sh), metrics: s.evidence, sinks: clusterSinks(sh, o)}, nil
+	})
+	s.until("the API server has taken the policy in", s.policyHolds)
+	s.promoted(names, "v1")
+	s.until("each first version is told by an Event", func() error {
+		list, err := s.Client.EventsV1().Events(s.ns).List(t.Context(), metav1.ListOptions{FieldSelector: "regarding.kind=Release"})
+		if err != nil || len(list.Items) != len(names) {
+			return fmt.Errorf("%d Events: %w", len(list.Items), err)
+		}
+		return nil
+	})
+	mark := s.Mark(t)
+	alone := s.promote(names[:1], "v2")
+	together := s.promote(names[1:], "v2")
+	t.Logf("one run alone took %v; %d at once: %v for the median, %v for the last, %.2f times as long",
+		alone[0], n, together[n/2], together[n-1], together[n-1].Seconds()/alone[0].Seconds())
+	writes := s.Requests(t, mark, func(r cluster.Request) bool { return r.User == s.user && r.Write() })
+	for _, name := range names {
+		s.fewWrites(name, writes)
+	}
+}
+
+// routeWrites of fourSteps: one for each weight (none at first, four steps, all),
+// one that lets go of the old version before its pods go, one at rest and, since
+// the route was applied server-side, one that gives its fields back.
+const routeWrites = 9
+
+// fewWrites checks what was written for one release.
+func (s *shop) fewWrites(name string, writes []cluster.Request) {
+	s.Helper()
+	var routes, services int
+	var own []cluster.Request
+	for _, r := range writes {
+		object := strings.TrimPrefix(r.Object, s.ns+"/")
+		switch {
+		case object != name && !strings.HasPrefix(object, name+"-") && !strings.HasPrefix(object, name+"."):
+		case strings.HasPrefix(r.Resource, "httproutes"):
+			if r.Code < http.StatusMultipleChoices { // the gateway's status may have moved the object
+				routes++
+			}
+		case r.Resource == "services":
+			services++
+		default:
+			own = append(own, r)
+		}
+	}
+	if routes > routeWrites || services > 2 || len(own) > mostWrites {
+		s.Errorf("%s: %d writes of its route (at most %d), %d of its Services (at most 2), %d others (at most %d): %v",
+			name, routes, routeWrites, services, len(own), mostWrites, cluster.Tally(own))
+	}
+	if name == "hello" {
+		s.Logf("one run: %d writes of the route, %d of Services, others %v", routes, services, cluster.Tally(own))
+	}
+}
+
+// promote gives Deployments another version and returns how long each took
+// until it alone served, shortest first.
+func (s *shop) promote(names []string, version string) []time.Duration {
+	s.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	defer cancel()
+	w, err := s.live.Watch(ctx, &v1alpha1.ReleaseList{}, ctrl.InNamespace(s.ns))
+	if err != nil {
+		s.Fatal(err)
+	}
+	defer w.Stop()
+	patch := fmt.Sprintf(`{"spec":{"template":{"spec":{"containers":[{"name":"app","image":"hello:%s"}]}}}}`, version)
+	began := time.Now()
+	for _, name := range names {
+		if _, err := s.Client.AppsV1().Deployments(s.ns).Patch(ctx, name, types.StrategicMergePatchType, []byte(patch), metav1.PatchOptions{}); err != nil {
+			s.Fatal(err)
+		}
+	}
+	var took []time.Duration
+	done := map[string]bool{}
+	for e := range w.ResultChan() {
+		rel, ok := e.Object.(*v1alpha1.Release)
+		if !ok || done[rel.Name] || !slices.Contains(names, rel.Name) || !rests(rel, version) {
+			continue
+		}
+		done[rel.Name] = true
+		if took = append(took, time.Since(began).Round(10*time.Millisecond)); len(took) == len(names) {
+			return took
+		}
+	}
+	s.Fatalf("%d of %d runs were promoted in 5 min", len(took), len(names))
+	return nil
+}
+
+func rests(rel *v1alpha1.Release, version string) bool {
+	st := rel.Status
+	return st.Phase == "Idle" && st.Stable != nil && st.Stable.Name == version && meta.IsStatusConditionTrue(st.Conditions, "Ready")
+}
+
+// promoted waits until a version of each serves alone.
+func (s *shop) promoted(names []string, version string) {
+	s.Helper()
+	s.until("all serve "+version, func() error {
+		var list v1alpha1.ReleaseList
+		if err := s.live.List(context.Background(), &list, ctrl.InNamespace(s.ns)); err != nil {
+			return err
+		}
+		n := 0
+		for i := range list.Items {
+			if rests(&list.Items[i], version) {
+				n++
+			}
+		}
+		if n != len(names) {
+			return fmt.Errorf("%d of %d", n, len(names))
+		}
+		return nil
+	})
+}
