@@ -35,7 +35,8 @@ type Reader interface {
 	// History is what stable did before the run, by metric of the subject.
 	History(ctx context.Context) ([]judge.History, error)
 	// Read returns the evidence since the cursor, oldest first, and the cursor
-	// behind it. Missing says, in one sentence, why a metric that should have
+	// behind it. What stable did before the canary's first request may be left out:
+	// it is no comparison. Missing says, in one sentence, why a metric that should have
 	// evidence has none; that is not an error.
 	Read(ctx context.Context) (Reading, error)
 	// Wake delivers when something worth an immediate look has come (a failed

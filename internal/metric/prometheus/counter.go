@@ -59,12 +59,15 @@ func (m marks) grow(s series, b births) (n int64, newest float64, gaps int) {
 	name, since := identity(s.labels), b.of(s.labels)
 	last, known := m[name]
 	var grown float64
+	still := false // it did not grow over its last two samples before since
 	for _, x := range s.samples {
 		switch {
 		case math.IsNaN(x.v) || math.IsInf(x.v, 0) || x.v < 0 || known && x.t <= last.T:
 			continue
 		case !known && x.t <= since:
-		case known && b.another && last.T <= b.since:
+		case known && b.another && x.t <= b.since:
+			still = x.v == last.V
+		case known && b.another && last.T <= b.since && !still:
 		case !known:
 			grown += x.v
 		case x.t-last.T > longestGap:
@@ -98,7 +101,8 @@ func identity(labels map[string]string) string {
 type births struct {
 	since float64
 	// another: before since the series counted another version's requests, behind
-	// the same Service; what grew across that moment may be of either.
+	// the same Service; what grew across that moment may be of either, unless the
+	// series had come to rest before it.
 	another bool
 	// scraped is when an instance was scraped first, where that is known: what its
 	// series hold then may be old.

@@ -17,6 +17,9 @@ type flowState struct {
 	Bad   [2]marks       `json:"bad,omitempty"` // of a second counter, of those that are bad
 	Held  [2]count       `json:"held"`
 	Times [2]savedBounds `json:"times,omitempty"` // the same of a histogram
+	// Began: the canary has been asked something. What stable did before is no
+	// comparison.
+	Began bool `json:"began,omitempty"`
 }
 
 // flow is what a counter or a histogram gains, for both versions. Metrics of the
@@ -88,6 +91,11 @@ func (f *flow) count(who int, p part, at time.Time, since births) (gaps int) {
 // batches gives a batch for each metric of the flow once both versions have
 // something to compare.
 func (f *flow) batches(at float64, metrics []release.Metric) (map[int]judge.Batch, error) {
+	f.state.Began = f.state.Began || f.state.Held[canary].N > 0 || f.times[canary].total() > 0
+	if !f.state.Began {
+		f.state.Held[stable], f.times[stable] = count{}, bounds{}
+		return nil, nil
+	}
 	out := map[int]judge.Batch{}
 	switch held := &f.state.Held; {
 	case f.times[stable].total() > 0 && f.times[canary].total() > 0:

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/haldane-project/haldane/internal/judge"
 	"github.com/haldane-project/haldane/internal/release"
 )
 
@@ -215,6 +216,42 @@ func TestAnotherVersionBehindTheSameService(t *testing.T) {
 	a := answer{[]series{{labels: map[string]string{"code": "500"}, samples: []sample{{60, 100}, {99, 120}, {101, 140}, {102, 141}}}}}
 	if got, _, _ := (marks{}).gain(a, births{since: 100, another: true}, httpLayout(t)); got != (count{N: 1, Bad: 1}) {
 		t.Errorf("gained %+v, want the one request after the first sample of the run", got)
+	}
+}
+
+// TestSeriesAtRestBelongsToNobody: where the Service had no requests any more,
+// what grows across the beginning of the run is the run's.
+func TestSeriesAtRestBelongsToNobody(t *testing.T) {
+	a := answer{[]series{{labels: map[string]string{"code": "500"}, samples: []sample{{60, 100}, {98, 120}, {99, 120}, {101, 140}, {102, 141}}}}}
+	if got, _, _ := (marks{}).gain(a, births{since: 100, another: true}, httpLayout(t)); got != (count{N: 21, Bad: 21}) {
+		t.Errorf("gained %+v, want the 21 requests since the run began", got)
+	}
+}
+
+// TestStableAloneIsNoComparison: what it did before the canary was asked anything
+// is left out, however long that took.
+func TestStableAloneIsNoComparison(t *testing.T) {
+	f := newFlow(requestsFlow, nil, time.Unix(100, 0))
+	f.metrics = []int{0}
+	metrics := []release.Metric{{Name: "errors", Kind: release.Errors}}
+	at := func(sec, stableN, canaryN float64) map[int]judge.Batch {
+		for who, n := range []float64{stableN, canaryN} {
+			p := part{layout: httpLayout(t), total: answer{[]series{{labels: map[string]string{"code": "200"}, samples: []sample{{sec, n}}}}}}
+			f.count(who, p, time.Unix(int64(sec), 0), births{since: 100, another: who == canary})
+		}
+		out, err := f.batches(sec, metrics)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+	for sec := 99.0; sec < 110; sec++ {
+		if got := at(sec, 1000*sec, 0); len(got) > 0 {
+			t.Fatalf("evidence before the canary's first request: %+v", got)
+		}
+	}
+	if got := at(110, 110_000, 7)[0]; got.Stable.N != 1000 || got.Canary.N != 7 {
+		t.Errorf("the first batch has %d and %d requests, want those of one second", got.Stable.N, got.Canary.N)
 	}
 }
 
