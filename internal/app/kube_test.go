@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -120,10 +121,13 @@ type shop struct {
 	saveEvery  time.Duration // of the controller; zero: as installed
 	kubelet    *cluster.Kubelet
 	lost       atomic.Pointer[string] // image whose pods' node is lost
+	mayLack    bool                   // the controller is refused something
 }
 
-func newShop(t *testing.T) *shop {
-	s := &shop{T: t, Cluster: cluster.ControlPlane(t), evidence: noEvidence{}}
+func newShop(t *testing.T) *shop { return newShopOn(t, cluster.ControlPlane(t)) }
+
+func newShopOn(t *testing.T, c *cluster.Cluster) *shop {
+	s := &shop{T: t, Cluster: c, evidence: noEvidence{}}
 	s.Cluster.Apply(t, "", string(crds.Releases), string(crds.Runs))
 	s.ns = s.Namespace(t)
 	s.kubelet = s.FakeKubelet(t, s.ns, s.pod)
@@ -196,6 +200,7 @@ func (s *shop) controller() (stop func()) {
 func (s *shop) start(made func(*kube.Shell, ControllerOptions) (parts, error)) (stop func()) {
 	s.Helper()
 	clusterParts = made
+	mark := s.Mark(s.T)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() {
@@ -209,10 +214,22 @@ func (s *shop) start(made func(*kube.Shell, ControllerOptions) (parts, error)) (
 			if err := <-ended; err != nil {
 				s.Error(err)
 			}
+			s.hadRights(mark)
 		})
 	}
 	s.Cleanup(stop)
 	return stop
+}
+
+// hadRights reports what the controller's role (deploy/rbac) lacked.
+func (s *shop) hadRights(since cluster.Mark) {
+	s.Helper()
+	if s.mayLack {
+		return
+	}
+	for _, r := range s.Requests(s.T, since, func(r cluster.Request) bool { return r.User == s.user && r.Code == http.StatusForbidden }) {
+		s.Errorf("deploy/rbac does not let the controller %s %s %s", r.Verb, r.Resource, r.Object)
+	}
 }
 
 func (s *shop) release(name string) v1alpha1.Release {

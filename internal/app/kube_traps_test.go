@@ -107,7 +107,7 @@ var halfRelease = strings.Replace(fmt.Sprintf(shopRelease, "hello"), "require: n
 // it is mended the same run goes on.
 func TestClusterHinderedRunSaysWhyAndGoesOn(t *testing.T) {
 	s := newShop(t)
-	s.evidence = newScript()
+	s.evidence, s.mayLack = newScript(), true
 	s.Cluster.Apply(t, s.ns, fmt.Sprintf(shopDeployment, "v1"), halfRelease)
 	s.controller()
 	s.until("v1 serves", s.serves("hello", "v1"))
