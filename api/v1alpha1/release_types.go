@@ -183,6 +183,13 @@ type WarmUpSpec struct {
 	// Path that is asked.
 	// +kubebuilder:validation:Pattern=`^/`
 	Path string `json:"path"`
+	// Body is JSON that is posted as it is, such as a question to a model with the
+	// beginning that all users' questions share, so that weights are loaded and the
+	// prefix cache is filled; an answer other than a 2xx leaves the instance not
+	// ready. Default: none, by GET, and any answer will do.
+	// +kubebuilder:validation:MaxLength=65536
+	// +optional
+	Body string `json:"body,omitempty"`
 }
 
 // RewriteSpec changes requests.

@@ -34,11 +34,17 @@ func (sc scene) metrics(s screen) []string {
 	return append(out, sc.checks(s)...)
 }
 
-// checks says what the checks of the comparison itself found.
+// checks says what the checks of the comparison itself found, and what could mislead.
 func (sc scene) checks(s screen) []string {
 	var out []string
 	placebo, division := status.Checks(sc.look.Report)
-	for _, text := range []string{placebo, division} {
+	texts := []string{placebo, division}
+	if run := sc.rel.Status.Run; run != nil {
+		for _, c := range run.Caveats {
+			texts = append(texts, "Mind: "+c)
+		}
+	}
+	for _, text := range texts {
 		if text == "" {
 			continue
 		}

@@ -411,8 +411,29 @@ func TestPaths(t *testing.T) {
 // unnamed is what an answer tells beside its id, which TestIDs is about.
 func unnamed(a *release.Answer) release.Answer {
 	out := *a
-	out.ID = ""
+	out.ID, out.Prompt = "", 0
 	return out
+}
+
+// TestPromptsAreToldApart by all of their texts, however they come, and by nothing else.
+func TestPromptsAreToldApart(t *testing.T) {
+	hash := func(path, body string, piece int) uint64 {
+		d := New(release.Model{}).Interpret(httptest.NewRequest("POST", path, nil))
+		for ; len(body) > piece; body = body[piece:] {
+			d.Request([]byte(body[:piece]))
+		}
+		d.Request([]byte(body))
+		return d.Answer(time.Now(), 200, http.Header{"Content-Type": {"application/json"}}).facts.Prompt
+	}
+	const chat = "/v1/chat/completions"
+	one := `{"model":"m","messages":[{"role":"system","content":"Be brief."},{"role":"user","content":"Gr\u00f6\u00dfe?"}],"seed":1}`
+	want := hash(chat, one, 1<<20)
+	if want == 0 || hash(chat, one, 1) != want || hash(chat, strings.Replace(one, `"seed":1`, `"seed":2,"stream":true`, 1), 7) != want {
+		t.Error("the same question is told apart")
+	}
+	if hash(chat, strings.Replace(one, "brief", "short", 1), 1<<20) == want || hash(chat, `{"model":"m"}`, 1<<20) != 0 || hash("/v1/embeddings", `{"input":"x"}`, 1<<20) != 0 {
+		t.Error("other questions are not")
+	}
 }
 
 // TestIDs: what an answer calls itself, in whichever API.

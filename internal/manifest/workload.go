@@ -207,7 +207,10 @@ func (c *checker) warmUp(path string, s *v1alpha1.WarmUpSpec) *release.WarmUp {
 		return nil
 	}
 	c.urlPath(path+".path", s.Path, false)
-	return &release.WarmUp{Path: s.Path, Requests: int(count(c, path+".requests", s.Requests, defaultWarmRequests, 1, 10_000))}
+	if s.Body != "" && !json.Valid([]byte(s.Body)) {
+		c.add(path+".body", `write JSON in a block: body: |`, "is not JSON")
+	}
+	return &release.WarmUp{Path: s.Path, Body: s.Body, Requests: int(count(c, path+".requests", s.Requests, defaultWarmRequests, 1, 10_000))}
 }
 
 func (c *checker) rewrite(path string, s *v1alpha1.RewriteSpec) *release.Rewrite {

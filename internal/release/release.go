@@ -93,6 +93,7 @@ type Probe struct {
 type WarmUp struct {
 	Requests int    `json:"requests"`
 	Path     string `json:"path"`
+	Body     string `json:"body,omitempty"` // JSON, by POST; empty: GET
 }
 
 // Rewrite changes requests on their way to one version, so that a model name,

@@ -2,13 +2,16 @@ package status
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/haldane-project/haldane/api/v1alpha1"
 	"github.com/haldane-project/haldane/internal/judge"
+	"github.com/haldane-project/haldane/internal/release"
 	"github.com/haldane-project/haldane/internal/rollout"
+	"github.com/haldane-project/haldane/internal/store"
 )
 
 func runStatus(run rollout.Run, rep *judge.Report) v1alpha1.RunStatus {
@@ -32,7 +35,7 @@ func runStatus(run rollout.Run, rep *judge.Report) v1alpha1.RunStatus {
 	out.CanaryRequests, out.StableRequests = rep.Canary, rep.Stable
 	out.Evidence = Odds(rep.LogE)
 	out.Placebo, out.Division = Checks(*rep)
-	out.Caveats = rep.Caveats
+	out.Caveats = Caveats(run, *rep)
 	for _, m := range rep.Metrics {
 		out.Metrics = append(out.Metrics, metricStatus(m))
 	}
@@ -50,6 +53,50 @@ func Checks(rep judge.Report) (placebo, division string) {
 	}
 	return placebo, division
 }
+
+// fewUsers are so few that each of them weighs.
+const fewUsers = 300
+
+// Caveats are what could mislead who reads a report, in sentences.
+func Caveats(run rollout.Run, rep judge.Report) []string {
+	out := slices.Clone(rep.Caveats)
+	if d := rep.Division; d != nil && d.Unit == "users" && d.Canary.N > 0 && d.Canary.N < fewUsers {
+		out = append(out, fmt.Sprintf("Users keep their version, so that all that is known of %s is from %s.", run.To.Name, count(int(d.Canary.N), "user", "users")))
+	}
+	return out
+}
+
+// Load says how much more or less an instance of the canary has to do than one of
+// stable; empty: about the same, or nothing is compared.
+func Load(rec store.Record) string {
+	run := rec.State.Run
+	if run == nil || run.Phase != rollout.Progressing || run.From == nil {
+		return ""
+	}
+	ready := func(v release.VersionID) float64 {
+		for _, g := range rec.Observed.Fleet {
+			if g.Version == v {
+				return float64(g.Ready)
+			}
+		}
+		return 0
+	}
+	nc, ns := ready(run.To.ID), ready(run.From.ID)
+	wc, ws := float64(rec.Observed.Split.Of(run.To.ID)), float64(rec.Observed.Split.Of(run.From.ID))
+	if nc == 0 || ns == 0 || wc == 0 || ws == 0 {
+		return ""
+	}
+	switch x := wc / nc / (ws / ns); {
+	case x <= 1/unlike:
+		return fmt.Sprintf("An instance of %s gets %s as many requests as one of %s: under less load it looks faster than it is.", run.To.Name, Share(x), run.From.Name)
+	case x >= unlike:
+		return fmt.Sprintf("An instance of %s gets %s times as many requests as one of %s: under more load it looks slower than it is.", run.To.Name, number(x), run.From.Name)
+	}
+	return ""
+}
+
+// unlike is the ratio of loads from which on it is told.
+const unlike = 1.5
 
 func metricStatus(m judge.MetricReport) v1alpha1.MetricStatus {
 	out := v1alpha1.MetricStatus{

@@ -81,6 +81,9 @@ func statusOf(rec store.Record) v1alpha1.ReleaseStatus {
 		} else {
 			rs = runStatus(*run, nil)
 		}
+		if load := Load(rec); load != "" {
+			rs.Caveats = append(rs.Caveats, load)
+		}
 		st.Run = &rs
 		if !run.Phase.Ended() {
 			st.Canary = versionStatus(rec, run.To)

@@ -271,3 +271,36 @@ func TestRunOfTheHistory(t *testing.T) {
 		t.Errorf("run %+v", o)
 	}
 }
+
+// What could mislead is told beside the figures: few users, and instances that
+// have less or more to do than those that they are compared with.
+func TestCaveats(t *testing.T) {
+	split := func(canary release.Weight) func(*store.Record) {
+		return func(r *store.Record) {
+			r.Observed.Split.Shares = []release.Share{{Version: v1.ID, Weight: release.Full - canary}, {Version: v2.ID, Weight: canary}}
+			r.Observed.Fleet = []rollout.ObservedGroup{{Version: v1.ID, Ready: 1, Total: 1}, {Version: v2.ID, Ready: 1, Total: 1}}
+		}
+	}
+	users := func(n int64) func(*store.Record) {
+		return func(r *store.Record) {
+			r.Look = &store.Look{Run: "hello-2", Report: judge.Report{Caveats: []string{"A cache is cold."},
+				Division: &judge.MetricReport{Kind: judge.ShareCheck, Unit: "users", Canary: judge.SideReport{N: n}}}}
+		}
+	}
+	const few = "Users keep their version, so that all that is known of v2 is from 41 users."
+	for _, c := range []struct {
+		rec  store.Record
+		want string
+	}{
+		{record(rollout.Progressing, split(5000)), ""},
+		{record(rollout.Progressing, split(500)), "An instance of v2 gets 5.3% as many requests as one of v1: under less load it looks faster than it is."},
+		{record(rollout.Progressing, split(8000)), "An instance of v2 gets 4.0 times as many requests as one of v1: under more load it looks slower than it is."},
+		{record(rollout.RolledBack, split(500)), ""},
+		{record(rollout.Progressing, split(5000), users(41)), "A cache is cold. " + few},
+		{record(rollout.Progressing, split(5000), users(4100)), "A cache is cold."},
+	} {
+		if got := strings.Join(Of(c.rec).Status.Run.Caveats, " "); got != c.want {
+			t.Errorf("caveats %q, expected %q", got, c.want)
+		}
+	}
+}

@@ -39,7 +39,7 @@ func (p Probe) Check(ctx context.Context, base string) error {
 	ctx, cancel := context.WithTimeout(ctx, p.Timeout)
 	defer cancel()
 	if p.HTTP != "" {
-		status, err := get(ctx, base, p.HTTP)
+		status, err := ask(ctx, base, p.HTTP, "")
 		if err == nil && (status < 200 || status > 399) {
 			err = fmt.Errorf("GET %s%s answered %d: expected 200 to 399", base, p.HTTP, status)
 		}
@@ -75,7 +75,7 @@ func Watch(ctx context.Context, base string, p Probe, w WarmUp, report func(erro
 			return err
 		}
 		for ; done < w.Requests; done++ {
-			if _, err := get(ctx, base, w.Path); err != nil {
+			if err := w.send(ctx, base, p.withDefaults().Deadline); err != nil {
 				return fmt.Errorf("warm-up request %d of %d: %w", done+1, w.Requests, err)
 			}
 		}
@@ -123,6 +123,18 @@ func (p Probe) watch(ctx context.Context, check func(context.Context) error, rep
 	}
 }
 
+// send sends one request of a warm-up and reads the answer. Any answer to a GET will
+// do; a body that is refused has warmed nothing.
+func (w WarmUp) send(ctx context.Context, base string, limit time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	status, err := ask(ctx, base, w.Path, w.Body)
+	if err == nil && w.Body != "" && (status < 200 || status > 299) {
+		return fmt.Errorf("POST %s%s answered %d: expected 200 to 299", base, w.Path, status)
+	}
+	return err
+}
+
 // tolerated is how many failures before this one leave what was ready ready.
 func tolerated(err error) int {
 	if errors.Is(err, context.DeadlineExceeded) {
@@ -141,8 +153,9 @@ func (p Probe) slower(delay, since time.Duration) time.Duration {
 // maxProbeBody is what is read of an answer, so that the peer can finish it.
 const maxProbeBody = 64 << 10
 
-// get sends one request on a connection of its own and returns the status.
-func get(ctx context.Context, base, path string) (int, error) {
+// ask sends one request on a connection of its own and returns the status: a GET,
+// or the POST of a body in JSON.
+func ask(ctx context.Context, base, path, body string) (int, error) {
 	scheme, address, _ := strings.Cut(base, "://")
 	transport := &http.Transport{
 		DisableKeepAlives:      true,
@@ -159,14 +172,21 @@ func get(ctx context.Context, base, path string) (int, error) {
 		scheme = "http"
 	}
 	url := scheme + "://" + address + "/" + strings.TrimPrefix(path, "/")
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	method := http.MethodGet
+	if body != "" {
+		method = http.MethodPost
+	}
+	req, err := http.NewRequestWithContext(ctx, method, url, strings.NewReader(body))
 	if err != nil {
 		return 0, fmt.Errorf("making a request for %s: %w", url, err)
+	}
+	if body != "" {
+		req.Header.Set("Content-Type", "application/json")
 	}
 	req.Header.Set("User-Agent", "haldane-probe")
 	resp, err := transport.RoundTrip(req)
 	if err != nil {
-		return 0, fmt.Errorf("GET %s: %w", url, plain(err))
+		return 0, fmt.Errorf("%s %s: %w", method, url, plain(err))
 	}
 	defer resp.Body.Close()
 	// The status has been given; how the body ends does not matter.

@@ -28,10 +28,12 @@ type Program struct {
 // masked in logs.
 type Var struct{ Name, Value, From string }
 
-// WarmUp are GET requests to a new instance. Any answer will do.
+// WarmUp are requests to a new instance: GET, where any answer will do, or the POST
+// of Body, JSON, where a 2xx is wanted.
 type WarmUp struct {
 	Requests int
 	Path     string
+	Body     string
 }
 
 // String is the command as people read it.

@@ -119,7 +119,7 @@ func (s *Server) viewRelease(ctx context.Context, rec store.Record) (releaseView
 		v.Events = plainLog(events)
 		return v, nil
 	}
-	d := chartData{run: *rec.State.Run, events: events, metrics: declared(rec.Manifest), now: s.o.Now()}
+	d := chartData{run: *rec.State.Run, events: events, metrics: declared(rec.Manifest), now: s.o.Now(), load: status.Load(rec)}
 	if d.looks, err = s.o.Store.Looks(ctx, d.run.ID, chartLooks); err != nil {
 		return v, err
 	}

@@ -31,9 +31,10 @@ type runView struct {
 	Log        []logRow
 	Combined   string
 	Threshold  string
-	Placebo    string  // what was found when stable was compared with itself
-	Division   string  // how requests were divided
-	Reached    float64 // part of the threshold, 0..100
+	Placebo    string   // what was found when stable was compared with itself
+	Division   string   // how requests were divided
+	Caveats    []string // what could mislead
+	Reached    float64  // part of the threshold, 0..100
 	Saved      string
 	TrafficOff string
 }
@@ -68,6 +69,7 @@ type chartData struct {
 	looks   []store.Look
 	events  []store.StoredEvent
 	metrics []release.Metric // as declared now, for the margins
+	load    string           // status.Load
 	now     time.Time
 }
 
@@ -87,6 +89,10 @@ func (s *Server) viewRun(d chartData) runView {
 	v.Traffic = []*trafficChart{newTrafficChart(d, wideTraffic), newTrafficChart(d, narrowTraffic)}
 	if d.report != nil {
 		v.Placebo, v.Division = status.Checks(*d.report)
+		v.Caveats = status.Caveats(d.run, *d.report)
+		if d.load != "" {
+			v.Caveats = append(v.Caveats, d.load)
+		}
 		v.Combined, v.Threshold = status.Odds(d.report.LogE), status.Odds(d.report.Threshold)
 		v.Reached = part(d.report.LogE, d.report.Threshold)
 		v.Scale = scaleOf(*d.report, d.metrics)

@@ -33,6 +33,7 @@ type reader struct {
 	queries  []*sampler // by metric; nil where it has no query
 	copies   *compare.Tap
 	evals    *evaluations
+	met      *conditions
 
 	mu     sync.Mutex
 	cursor cursor
@@ -60,7 +61,7 @@ func newReader(p *Provider, s metric.Subject, c cursor) (*reader, error) {
 	if p.copies != nil {
 		r.copies = p.copies.Tap(s.Release.Name, s.Stable.ID, s.Canary.ID, s.Release.Analysis.WarmUp)
 	}
-	r.evals = p.evaluations(s)
+	r.evals, r.met = p.evaluations(s), p.conditions(s, r.opened)
 	for _, q := range r.queries {
 		if q != nil {
 			q.start()
@@ -115,6 +116,8 @@ func (r *reader) Read(ctx context.Context) (metric.Reading, error) {
 	r.note(got)
 	r.readCopies(&out)
 	r.evals.read(r.cursor.At, &out)
+	r.met.look(now)
+	out.Caveats = append(out.Caveats, r.met.caveats()...)
 	out.Newest = latest(r.seen[0], r.seen[1], newest)
 	out.Missing = r.missing(now, got)
 	r.cursor.Facts = r.requests.facts.known

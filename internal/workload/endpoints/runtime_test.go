@@ -1,6 +1,7 @@
 package endpoints_test
 
 import (
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -174,6 +175,41 @@ func TestWarmUpComesBeforeReady(t *testing.T) {
 	until(t, r, "ready", ready(1))
 	if n := warm.Load(); n != 5 {
 		t.Errorf("%d warm-up requests before ready, want 5", n)
+	}
+}
+
+// A warm-up with a body asks as users will; what is refused has warmed nothing.
+func TestWarmUpPostsABody(t *testing.T) {
+	const body = `{"model":"m","messages":[]}`
+	var asked atomic.Int64
+	loaded := make(chan struct{})
+	address := server(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodPost {
+			return
+		}
+		b, _ := io.ReadAll(r.Body)
+		if string(b) != body || r.Header.Get("Content-Type") != "application/json" {
+			t.Errorf("asked by %q of type %q", b, r.Header.Get("Content-Type"))
+		}
+		select {
+		case <-loaded:
+			asked.Add(1)
+		default:
+			http.Error(w, "the weights are not loaded", http.StatusServiceUnavailable)
+		}
+	})
+	v := version("v1", address)
+	v.Workload.WarmUp = &release.WarmUp{Requests: 3, Path: "/v1/chat/completions", Body: body}
+	r := newRuntime(t)
+	apply(t, r, v, 1)
+	g := until(t, r, "its trouble is told", func(f workload.Fleet) bool { return strings.Contains(f.Groups[0].Error, "warm-up request 1 of 3") }).Groups[0]
+	if g.Ready != 0 || !strings.Contains(g.Error, "503: expected 200 to 299") {
+		t.Errorf("group %+v, want none ready and the answer", g)
+	}
+	close(loaded)
+	until(t, r, "ready", ready(1))
+	if n := asked.Load(); n != 3 {
+		t.Errorf("%d warm-up requests before ready, want 3", n)
 	}
 }
 

@@ -151,7 +151,7 @@ func program(w release.Workload) supervise.Program {
 		p.Env = append(p.Env, supervise.Var{Name: v.Name, Value: v.Value, From: v.ValueFrom})
 	}
 	if w.WarmUp != nil {
-		p.WarmUp = supervise.WarmUp{Requests: w.WarmUp.Requests, Path: w.WarmUp.Path}
+		p.WarmUp = supervise.WarmUp(*w.WarmUp)
 	}
 	return p
 }
