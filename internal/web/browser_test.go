@@ -7,11 +7,14 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
 
+	"github.com/haldane-project/haldane/internal/client"
+	"github.com/haldane-project/haldane/internal/compare"
 	"github.com/haldane-project/haldane/internal/release"
 )
 
@@ -54,12 +57,13 @@ func TestScreens(t *testing.T) {
 		o.Logs = func(context.Context, string, release.VersionID) (string, error) {
 			return strings.Repeat("10:14:59 GET /hello 200 12 ms\n", 40), nil
 		}
+		o.Differences = differing
 	})
 	_, closed := start(t, m, func(o *Options) { o.Tokens = []Token{{Name: "ada", Role: Author, Hash: [32]byte{1}}} })
 	showcase(m)
 	for _, p := range []struct{ name, url string }{
 		{"empty", empty.URL + "/"}, {"releases", srv.URL + "/"}, {"release", srv.URL + "/releases/hello"}, {"idle", srv.URL + "/releases/search"},
-		{"run", srv.URL + "/runs/hello-3"}, {"ask", srv.URL + "/releases/hello/ask?verb=abort"}, {"audit", srv.URL + "/audit"}, {"logs", srv.URL + "/releases/hello/logs"}, {"login", closed.URL + "/"}, {"missing", srv.URL + "/releases/nobody"},
+		{"run", srv.URL + "/runs/hello-3"}, {"ask", srv.URL + "/releases/hello/ask?verb=abort"}, {"audit", srv.URL + "/audit"}, {"model", srv.URL + "/releases/recommender"}, {"differences", srv.URL + "/releases/hello/differences"}, {"logs", srv.URL + "/releases/hello/logs"}, {"login", closed.URL + "/"}, {"missing", srv.URL + "/releases/nobody"},
 	} {
 		for _, size := range []struct {
 			name   string
@@ -82,7 +86,8 @@ func TestScreens(t *testing.T) {
 			if err != nil {
 				t.Fatalf("%s %s: %v", p.name, size.name, err)
 			}
-			overflow, err := chromedp.Run(ctx, chromedp.Evaluate[bool](`document.documentElement.scrollWidth > innerWidth`))
+			overflow, err := chromedp.Run(ctx, chromedp.Evaluate[bool](`document.documentElement.scrollWidth > innerWidth ||
+				innerWidth > 1200 && [...document.querySelectorAll('.scroll')].some(e => e.clientWidth && e.scrollWidth > e.clientWidth + 1)`))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -104,6 +109,22 @@ func TestScreens(t *testing.T) {
 			}
 		}
 	}
+}
+
+// differing are answers of two versions to some requests, short and long.
+func differing(string) client.Differences {
+	pair := func(why string, how release.CompareBy, request, stable, canary string) compare.Pair {
+		return compare.Pair{At: now.Add(-90 * time.Second), Stable: testVersion("v1").ID, Canary: testVersion("v2").ID, Method: "POST", Path: "/v1/chat/completions", Why: why, How: how, Request: request,
+			Answers: [2]string{stable, canary}, Status: [2]int{200, 200}}
+	}
+	long := "A canary warned the miners of gas, since it fell from its perch long before they felt anything at all. "
+	noisy := pair("verdict: \"cat\" and \"dog\"", release.CompareJSON, `{"text": "hello", "password": "[masked]"}`, "{\n  \"verdict\": \"cat\",\n  \"email\": \"[masked]\"\n}", "{\n  \"verdict\": \"dog\",\n  \"email\": \"[masked]\"\n}")
+	noisy.Noisy = true
+	return client.Differences{Dropped: 12, Report: compare.Report{
+		Counts: compare.Counts{Copies: 4210, Compared: 4100, Differ: 96, Again: 820, Noise: 9, Skipped: map[string]int64{"a version failed": 80, "longer than 256 KiB": 30}},
+		Pairs: []compare.Pair{
+			pair("the words are 41 % alike", release.CompareText, "What does a canary do in a mine?", long, strings.Repeat(long, 6)+strings.Repeat("x", 300)), noisy,
+		}}}
 }
 
 // accessibility names what keeps people with a keyboard, a screen reader or a

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -187,6 +188,9 @@ func showcase(m *memory) {
 	r := *wait.State.Run
 	r.Paused = &rollout.Pause{Since: now.Add(-4 * time.Minute), Reason: "cpu of v2 is 1.9 times stable's; a person should look", Person: false}
 	wait.State.Run = &r
+	look := *wait.Look
+	look.Report = answering(look.Report)
+	wait.Look = &look
 	m.recs["recommender"] = wait
 	v := testVersion("v1")
 	first := rollout.Run{ID: "ocr-1", To: v, Phase: rollout.Preparing, Started: now.Add(-9 * time.Second)}
@@ -195,6 +199,28 @@ func showcase(m *memory) {
 	for i, a := range []string{"apply", "pause", "resume", "promote", "abort"} {
 		m.audit = append(m.audit, store.Audit{ID: int64(i + 1), At: now.Add(time.Duration(i-9) * time.Minute), Actor: store.Actor{Subject: "ada", From: "10.1.7.21"}, Action: a, Release: "hello", Detail: "before the sale begins"})
 	}
+}
+
+// answering is a report with what models' answers show, and what could mislead.
+func answering(rep judge.Report) judge.Report {
+	side := func(n int64, value, low, high float64) judge.SideReport {
+		return judge.SideReport{N: n, Value: &value, Low: &low, High: &high}
+	}
+	ratio := func(value, low, high float64) *judge.Interval {
+		return &judge.Interval{Value: &value, Low: &low, High: &high}
+	}
+	rep.Metrics = append(slices.Clone(rep.Metrics),
+		judge.MetricReport{Name: "time-to-first-token", Kind: judge.Amount, Unit: "s", Verdict: judge.Inconclusive, Reason: "time-to-first-token: nothing is worse so far; about 310 more requests are needed to prove it at most 1.2 times.",
+			Stable: side(2104, 0.212, 0.2, 0.226), Canary: side(118, 0.231, 0.19, 0.28), Ratio: ratio(1.09, 0.9, 1.3), LogE: 0.7, Threshold: 7, Margin: "at most 1.2 times"},
+		judge.MetricReport{Name: "refusal", Kind: judge.Proportion, Verdict: judge.Inconclusive, Reason: "refusal: nothing is worse so far.",
+			Stable: side(2104, 0.012, 0.008, 0.02), Canary: side(118, 0.017, 0, 0.07), Ratio: ratio(1.4, 0.2, 6), Threshold: 7, Margin: "at most 1.5 times or 0.1 % more"},
+		judge.MetricReport{Name: "finish-reason", Kind: judge.Category, Verdict: judge.Fail, ClassName: "length", Reason: `finish-reason: the canary's distribution differs from stable's, most in "length": 31 % against 4 %; without a difference one sees so much with a chance of 1 : 4 300 at most.`,
+			Stable: side(2104, 0.04, 0.03, 0.06), Canary: side(118, 0.31, 0.2, 0.43), LogE: 8.4, Threshold: 5.3})
+	rep.Caveats = []string{
+		"The prefix cache of v2 was cold in its first 60 s: it knew 4 % of its input, v1's knew 61 %. analysis.warmUp leaves that time out.",
+		"rude: of 40 questions to the evaluator 12 brought no verdict and count for nothing (9 were answered with something else than was asked for, 3 failed); the last: ask the evaluator: context deadline exceeded.",
+	}
+	return rep
 }
 
 // busy is what the versions of showcase do now.
