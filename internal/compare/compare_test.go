@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/haldane-project/haldane/internal/release"
@@ -108,4 +109,36 @@ func TestEvidence(t *testing.T) {
 	if found := r.Report("r"); found.Counts.Differ != 4 || found.Counts.Noise != 2 || len(found.Pairs) != 2 || found.Pairs[0].Canary != "another" {
 		t.Errorf("report %+v", found)
 	}
+}
+
+// Pairs are let go when they are too old, too many, or their release is gone, and
+// none is kept where that was said.
+func TestPairsAreNotKeptForLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := New()
+		rule := release.Mirroring{Keep: release.Keeping{Count: 3, Age: time.Hour}}
+		r.Configure("r", rule)
+		kept := func(want int, what string) {
+			t.Helper()
+			if n := len(r.Report("r").Pairs); n != want {
+				t.Errorf("%s: %d pairs are kept, expected %d", what, n, want)
+			}
+		}
+		for range 5 {
+			r.Compare(copied("1", "2", "1"))
+		}
+		kept(3, "five came")
+		time.Sleep(time.Hour)
+		r.Compare(copied("1", "2", "1"))
+		kept(3, "an hour later")
+		time.Sleep(time.Second)
+		kept(1, "those were too old")
+		rule.Keep.Count = 0
+		r.Configure("r", rule)
+		kept(0, "none is to be kept")
+		r.Compare(copied("1", "2", "1"))
+		kept(0, "none is kept")
+		r.Forget("r")
+		kept(0, "the release is gone")
+	})
 }

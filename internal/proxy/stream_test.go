@@ -286,6 +286,44 @@ func TestShutdownDrains(t *testing.T) {
 	}
 }
 
+// Versions that differ in their prompt alone are served at one address: each counts
+// its own requests, so that the one drains while the other is busy there.
+func TestDrainsAtOneAddress(t *testing.T) {
+	arrived, finish := make(chan string, 2), map[string]chan struct{}{"/old": make(chan struct{}), "/new": make(chan struct{})}
+	back := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		arrived <- r.URL.Path
+		<-finish[r.URL.Path]
+	})
+	w := newWorld(t, Options{})
+	inside := func(v release.VersionID) (n int64) {
+		for _, f := range w.InFlight() {
+			if f.Version == v {
+				n += f.Count
+			}
+		}
+		return n
+	}
+	var users sync.WaitGroup
+	ask := func(path string) {
+		users.Go(func() { get(t, http.DefaultClient, request("GET", w.url+path, nil)) })
+		<-arrived
+	}
+	w.set(t, Routing{Split: shares(0), Backends: backends(back, back)})
+	ask("/old")
+	w.set(t, Routing{Split: shares(release.Full), Backends: backends(back, back)})
+	ask("/new")
+	if s, c := inside(stable), inside(canary); s != 1 || c != 1 {
+		t.Errorf("stable has %d requests and canary %d, one each was sent to their address", s, c)
+	}
+	close(finish["/old"])
+	eventually(t, func() bool { return inside(stable) == 0 }, "stable has drained")
+	if c := inside(canary); c != 1 {
+		t.Errorf("canary has %d requests, expected the one that is under way", c)
+	}
+	close(finish["/new"])
+	users.Wait()
+}
+
 // A change of timeouts puts a new server behind the listener; Shutdown drains
 // the requests of the former one as well.
 func TestFormerServerDrains(t *testing.T) {
