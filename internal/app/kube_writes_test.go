@@ -23,17 +23,27 @@ import (
 type script struct {
 	mu    sync.Mutex
 	given map[string]int64 // requests of the canary, by run
-	fails string           // the run
+	fails map[string]bool  // by run
+	away  map[string]bool  // by run: the source can not be asked
 }
 
 // fail makes a run fail.
 func (s *script) fail(run string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.fails = run
+	s.fails[run] = true
 }
 
-func newScript() *script { return &script{given: map[string]int64{}} }
+// leave makes the source of a run unreachable, or reachable again.
+func (s *script) leave(run string, away bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.away[run] = away
+}
+
+func newScript() *script {
+	return &script{given: map[string]int64{}, fails: map[string]bool{}, away: map[string]bool{}}
+}
 
 func (s *script) Open(_ context.Context, sub metric.Subject, cursor []byte) (metric.Reader, error) {
 	r := &scriptReader{script: s, run: sub.Run, began: sub.Started, wake: make(chan struct{})}
@@ -62,11 +72,14 @@ func (r *scriptReader) Close() error                                     { retur
 func (r *scriptReader) Read(context.Context) (metric.Reading, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.away[r.run] {
+		return metric.Reading{}, errors.New("the source of evidence is away")
+	}
 	now := time.Now()
 	r.read += 500
 	r.given[r.run] = max(r.given[r.run], r.read)
 	canary := judge.Side{N: 500}
-	if r.fails == r.run {
+	if r.fails[r.run] {
 		canary.Bad = 100
 	}
 	return metric.Reading{Newest: now, Cursor: fmt.Append(nil, r.read), Samples: []metric.Sample{{Batch: judge.Batch{
