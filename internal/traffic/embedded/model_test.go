@@ -237,6 +237,32 @@ func TestClientLeaves(t *testing.T) {
 	}
 }
 
+// A line of 50 MiB in an answer passes whole, and is read along.
+func TestALineOf50MiB(t *testing.T) {
+	const size = 50 << 20
+	piece := strings.Repeat("x", 64<<10)
+	back := rawModel(t, func(c net.Conn, _ string) {
+		io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"+`data: {"choices":[{"delta":{"content":"`)
+		for range size / len(piece) {
+			io.WriteString(c, piece)
+		}
+		io.WriteString(c, `"},"finish_reason":"stop"}]}`+"\n\ndata: [DONE]\n\n")
+	})
+	url, s := serveModel(t, &release.Model{}, nil, back)
+	res, err := http.Post(url+"/v1/chat/completions", "application/json", strings.NewReader(`{"model":"m","stream":true}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	n, err := io.Copy(io.Discard, res.Body)
+	if err != nil || n < size {
+		t.Errorf("%d bytes came, %v", n, err)
+	}
+	if o := s.next(t); o.Outcome != release.OK || o.Answer == nil || o.Answer.Characters != size || o.Answer.Finish != "stop" || !o.Answer.Complete {
+		t.Errorf("outcome %v, answer %+v", o.Outcome, o.Answer)
+	}
+}
+
 // A prompt is the version: the same server and model, asked differently.
 func TestPromptRewrite(t *testing.T) {
 	asked := make(chan string, 1)
