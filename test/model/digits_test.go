@@ -118,7 +118,7 @@ var alone = map[string]struct {
 	"labels that come later":  {"{name: wrong, kind: proportion, source: {feedback: labels}}", "canary: {steps: [{weight: 50}]}", "", "RolledBack", "wrong"},
 }
 
-func TestMixedLabelsAreFoundInEachWay(t *testing.T) {
+func TestDigitsWithMixedLabelsAreFoundInEachWay(t *testing.T) {
 	needsE2E(t)
 	for name, a := range alone {
 		t.Run(name, func(t *testing.T) {
