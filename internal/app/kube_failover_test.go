@@ -35,10 +35,12 @@ func childController(kubeconfig string) {
 			return parts{router: &memoryRouter{splits: map[string]release.Split{}}, metrics: newScript(), sinks: clusterSinks(sh, o)}, nil
 		}
 	}
-	err := Controller(context.Background(), ControllerOptions{Cluster: Cluster{Kubeconfig: kubeconfig}, Metrics: "0", Health: "0",
-		LeaderElect: true, Log: slog.New(slog.NewTextHandler(os.Stderr, nil))})
-	fmt.Fprintln(os.Stderr, err)
-	os.Exit(1)
+	for { // as a kubelet starts it again where it could not keep the lease
+		err := Controller(context.Background(), ControllerOptions{Cluster: Cluster{Kubeconfig: kubeconfig}, Metrics: "0", Health: "0",
+			LeaderElect: true, Log: slog.New(slog.NewTextHandler(os.Stderr, nil))})
+		fmt.Fprintln(os.Stderr, err)
+		time.Sleep(200 * time.Millisecond)
+	}
 }
 
 // child starts one of several controllers, with the parts that an installed one

@@ -23,6 +23,7 @@ func TestClusterIdleReleasesCostNothing(t *testing.T) {
 		n = 1000
 	}
 	s := newShop(t)
+	s.patience = time.Duration(n) * 900 * time.Millisecond
 	for i := range n {
 		name := fmt.Sprintf("idle-%d", i)
 		d := strings.NewReplacer("name: hello", "name: "+name, "app: hello", "app: "+name, "replicas: 2", "replicas: 1").Replace(fmt.Sprintf(shopDeployment, "v1"))

@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -238,6 +239,9 @@ func (s *shop) midway(names ...string) {
 		s.until(name+" has a tenth of the traffic", func() error {
 			if st := s.release(name).Status; st.Phase != "Progressing" || st.Weight == "0%" || st.Weight == "" {
 				return fmt.Errorf("%s %s: %s", st.Phase, st.Weight, st.Message)
+			}
+			if name != "direct" && s.weight(name) == 0 { // it is saved before it is done
+				return errors.New("the route does not say so yet")
 			}
 			return nil
 		})

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"errors"
@@ -119,6 +120,7 @@ type shop struct {
 	user       string // of the controller
 	evidence   metric.Provider
 	saveEvery  time.Duration // of the controller; zero: as installed
+	patience   time.Duration // of until; zero: 90 s
 	kubelet    *cluster.Kubelet
 	lost       atomic.Pointer[string] // image whose pods' node is lost
 	mayLack    bool                   // the controller is refused something
@@ -243,12 +245,13 @@ func (s *shop) release(name string) v1alpha1.Release {
 func (s *shop) until(what string, ok func() error) {
 	s.Helper()
 	var err error
-	for end := time.Now().Add(90 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+	patience := cmp.Or(s.patience, 90*time.Second)
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		if err = ok(); err == nil {
 			return
 		}
 	}
-	s.Fatalf("%s: not in 90 s: %v", what, err)
+	s.Fatalf("%s: not in %v: %v", what, patience, err)
 }
 
 // serves reports whether a version serves and the release is at rest.
