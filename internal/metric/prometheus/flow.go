@@ -2,6 +2,7 @@ package prometheus
 
 import (
 	"math"
+	"slices"
 	"time"
 
 	"github.com/haldane-project/haldane/internal/judge"
@@ -88,13 +89,21 @@ func (f *flow) count(who int, p part, at time.Time, since births) (gaps int) {
 	return gaps + more
 }
 
+// aloneAfter is for how long the new version's requests are kept for stable's to
+// be compared with. When none came it is taken to have all of the traffic.
+const aloneAfter = 3 * time.Second
+
 // batches gives a batch for each metric of the flow once both versions have
-// something to compare.
+// something to compare. While the new version is alone there is nothing to
+// compare it with, but an absolute limit holds still.
 func (f *flow) batches(at float64, metrics []release.Metric) (map[int]judge.Batch, error) {
 	f.state.Began = f.state.Began || f.state.Held[canary].N > 0 || f.times[canary].total() > 0
 	if !f.state.Began {
 		f.state.Held[stable], f.times[stable] = count{}, bounds{}
 		return nil, nil
+	}
+	if f.grown[canary].Sub(f.grown[stable]) >= aloneAfter && f.limited(metrics) {
+		return f.alone(at, metrics)
 	}
 	out := map[int]judge.Batch{}
 	switch held := &f.state.Held; {
@@ -118,6 +127,38 @@ func (f *flow) batches(at float64, metrics []release.Metric) (map[int]judge.Batc
 		}
 		*held = left
 	}
+	return out, nil
+}
+
+// limited reports whether a limit could judge what stable has nothing to compare
+// with.
+func (f *flow) limited(metrics []release.Metric) bool {
+	return f.state.Held[stable].N == 0 && f.times[stable].total() == 0 && slices.ContainsFunc(f.metrics, func(i int) bool { return metrics[i].Limit != nil })
+}
+
+// alone gives what the new version gained to the metrics with a limit.
+func (f *flow) alone(at float64, metrics []release.Metric) (map[int]judge.Batch, error) {
+	out := map[int]judge.Batch{}
+	left := f.state.Held
+	left[canary] = count{}
+	for _, i := range f.metrics {
+		m, line := metrics[i], judge.EvidenceLine{T: at, Metric: metrics[i].Name}
+		switch {
+		case m.Limit == nil:
+		case f.times[canary].total() > 0:
+			line.Canary = f.times[canary].side()
+			b, err := line.Batch(judge.Metric{Name: m.Name, Kind: judge.Kind(m.Kind)})
+			if err != nil {
+				return nil, err
+			}
+			out[i] = b
+		case f.state.Held[canary].N > 0:
+			b := judge.Batch{At: at}
+			b.Canary, left[canary] = f.side(m.Kind, f.state.Held[canary])
+			out[i] = b
+		}
+	}
+	f.times[canary], f.state.Held = bounds{}, left
 	return out, nil
 }
 
