@@ -55,7 +55,8 @@ func accepted(u *unstructured.Unstructured) (bool, error) {
 	return all && len(c.Status.Parents) >= len(c.Spec.ParentRefs), nil
 }
 
-// mirrors reports why an implementation does not copy requests of a route.
+// mirrors reports why an implementation does not copy requests of a route. The
+// Gateway and its class are asked for at the server: nothing else needs them.
 func (t technology) mirrors(ctx context.Context, u *unstructured.Unstructured, share release.Weight) error {
 	c, err := commonOf(u)
 	if err != nil {
@@ -70,11 +71,11 @@ func (t technology) mirrors(ctx context.Context, u *unstructured.Unstructured, s
 			ns = string(*p.Namespace)
 		}
 		var g gatewayv1.Gateway
-		if err := t.client.Get(ctx, key(ns, string(p.Name)), &g); err != nil {
+		if err := t.client.Live(ctx, key(ns, string(p.Name)), &g); err != nil {
 			return fmt.Errorf("read Gateway %s/%s: %w", ns, p.Name, err)
 		}
 		var class gatewayv1.GatewayClass
-		if err := t.client.Get(ctx, key("", string(g.Spec.GatewayClassName)), &class); err != nil {
+		if err := t.client.Live(ctx, key("", string(g.Spec.GatewayClassName)), &class); err != nil {
 			return fmt.Errorf("read GatewayClass %s: %w", g.Spec.GatewayClassName, err)
 		}
 		for _, f := range mirrorFeatures(u.GetKind(), share) {

@@ -110,8 +110,14 @@ func (r *Router) apply(ctx context.Context, s Setup, t traffic.Target, live bool
 			missing = append(missing, fmt.Errorf("%s does not exist in namespace %s: create it, or name another one in spec.traffic", h.part, s.Namespace))
 		}
 	}
-	if t.Alone || len(t.Split.Shares) == 0 {
-		return errors.Join(append(missing, r.rest(ctx, s, t, parts, len(t.Split.Shares) == 0))...)
+	gone := len(t.Split.Shares) == 0
+	if t.Alone && !gone {
+		if left := r.left(ctx, s, t, parts); left != nil {
+			return errors.Join(append(missing, left)...)
+		}
+	}
+	if t.Alone || gone {
+		return errors.Join(append(missing, r.rest(ctx, s, t, parts, gone))...)
 	}
 	now, rising := inForce(parts), true
 	if now.note != nil && !now.mixed {
@@ -200,11 +206,12 @@ func (r *Router) part(ctx context.Context, s Setup, t traffic.Target, parts []*h
 			changes = append(changes, c)
 		}
 	}
-	if err := r.place(ctx, s, t.Release, slots); err != nil && rising {
+	moved, err := r.place(ctx, s, t.Release, slots)
+	if err != nil && rising {
 		return err
 	}
 	if len(changes) > 0 && rising {
-		if err := r.permit(ctx, s, t, split, slots, changes, x); err != nil {
+		if err := r.permit(ctx, s, t, split, slots, changes, x, moved); err != nil {
 			return err
 		}
 	}
@@ -216,7 +223,7 @@ func (r *Router) part(ctx context.Context, s Setup, t traffic.Target, parts []*h
 }
 
 // permit checks all that must hold before any version gets more.
-func (r *Router) permit(ctx context.Context, s Setup, t traffic.Target, now release.Split, slots Slots, changes []*change, x sets) error {
+func (r *Router) permit(ctx context.Context, s Setup, t traffic.Target, now release.Split, slots Slots, changes []*change, x sets, moved bool) error {
 	if err := r.tech.Check(ctx, s, t.Split); err != nil {
 		return err
 	}
@@ -226,8 +233,14 @@ func (r *Router) permit(ctx context.Context, s Setup, t traffic.Target, now rele
 			more = append(more, v)
 		}
 	}
-	if err := r.await(ctx, s, slots, more, x); err != nil {
+	waited, err := r.await(ctx, s, slots, more, x)
+	if err != nil {
 		return err
+	}
+	if moved || waited {
+		if err := s.learn(ctx); err != nil {
+			return err
+		}
 	}
 	if len(changes) == 1 {
 		return nil // one write is whole by itself

@@ -153,10 +153,11 @@ func gets(s release.Split, v release.VersionID) bool {
 		slices.ContainsFunc(s.Matched, func(m release.Matched) bool { return m.Version == v })
 }
 
-// place makes the Services of the slots select their versions.
-func (r *Router) place(ctx context.Context, s Setup, rel release.Release, slots Slots) error {
+// place makes the Services of the slots select their versions, and reports
+// whether one of them leads elsewhere now.
+func (r *Router) place(ctx context.Context, s Setup, rel release.Release, slots Slots) (moved bool, err error) {
 	if s.Subsets {
-		return nil
+		return false, nil
 	}
 	var user *corev1.Service
 	for _, v := range slices.Sorted(maps.Keys(slots)) {
@@ -164,15 +165,15 @@ func (r *Router) place(ctx context.Context, s Setup, rel release.Release, slots 
 		var have corev1.Service
 		err := r.client.Get(ctx, s.key(slot.Name), &have)
 		if err != nil && !apierrors.IsNotFound(err) {
-			return fmt.Errorf("read Service %s: %w", slot.Name, err)
+			return moved, fmt.Errorf("read Service %s: %w", slot.Name, err)
 		}
 		found := err == nil
 		if found && have.Labels[cluster.ReleaseLabel] != cluster.Key(rel.Name).Name {
-			return fmt.Errorf("Service %s exists and is not this release's, and one version's pods are to be reached under that name: rename it", s.key(slot.Name))
+			return moved, fmt.Errorf("Service %s exists and is not this release's, and one version's pods are to be reached under that name: rename it", s.key(slot.Name))
 		}
 		if user == nil {
 			if user, err = r.service(ctx, s); err != nil {
-				return err
+				return moved, err
 			}
 		}
 		want := slotService(s, rel, user, v, slot)
@@ -185,10 +186,11 @@ func (r *Router) place(ctx context.Context, s Setup, rel release.Release, slots 
 			err = r.client.Update(ctx, pointed(&have, want))
 		}
 		if err != nil {
-			return fmt.Errorf("point Service %s at version %s: %w", s.key(slot.Name), v, err)
+			return moved, fmt.Errorf("point Service %s at version %s: %w", s.key(slot.Name), v, err)
 		}
+		moved = true
 	}
-	return nil
+	return moved, nil
 }
 
 func (r *Router) service(ctx context.Context, s Setup) (*corev1.Service, error) {
@@ -278,8 +280,9 @@ func (x sets) made(pod *corev1.ObjectReference, hash string) bool {
 const endpointsIn = 2 * time.Second
 
 // await returns once each of the versions has a ready endpoint where it is
-// reached. A weight without one would fail its share of the requests.
-func (r *Router) await(ctx context.Context, s Setup, slots Slots, versions []release.VersionID, x sets) error {
+// reached, and whether it had to wait. A weight without one would fail its share
+// of the requests.
+func (r *Router) await(ctx context.Context, s Setup, slots Slots, versions []release.VersionID, x sets) (waited bool, err error) {
 	over := time.NewTimer(endpointsIn) // of the wait, not of a read that is under way
 	defer over.Stop()
 	for {
@@ -287,21 +290,22 @@ func (r *Router) await(ctx context.Context, s Setup, slots Slots, versions []rel
 		for _, v := range versions {
 			n, err := r.ready(ctx, s, slots[v], x)
 			if err != nil {
-				return err
+				return waited, err
 			}
 			if n == 0 {
 				missing = append(missing, fmt.Sprintf("version %s has no ready endpoint behind %s", v, slots[v].Name))
 			}
 		}
 		if len(missing) == 0 {
-			return nil
+			return waited, nil
 		}
+		waited = true
 		select {
 		case <-time.After(20 * time.Millisecond):
 		case <-ctx.Done():
-			return fmt.Errorf("wait for %s: %w", strings.Join(missing, ", "), ctx.Err())
+			return true, fmt.Errorf("wait for %s: %w", strings.Join(missing, ", "), ctx.Err())
 		case <-over.C:
-			return fmt.Errorf("%s: no request is sent there before it has one; see that its pods are ready and that the selector of Service %s matches them",
+			return true, fmt.Errorf("%s: no request is sent there before it has one; see that its pods are ready and that the selector of Service %s matches them",
 				strings.Join(missing, ", "), types.NamespacedName{Namespace: s.Namespace, Name: s.Service})
 		}
 	}
