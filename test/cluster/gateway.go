@@ -17,7 +17,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// Traefik is an implementation of the Gateway API that serves one namespace.
+// Traefik is an implementation of the Gateway API that serves one namespace, or all.
 type Traefik struct {
 	URL     string // of the listener, such as http://127.0.0.1:40123
 	Metrics string // URL of its Prometheus metrics
@@ -54,7 +54,7 @@ kind: Gateway
 metadata: {name: traefik}
 spec:
   gatewayClassName: traefik
-  listeners: [{name: web, protocol: HTTP, port: %d}]
+  listeners: [{name: web, protocol: HTTP, port: %d, allowedRoutes: {namespaces: {from: %s}}}]
 `
 
 // GatewayAPI installs the CRDs of the Gateway API's standard channel, at the
@@ -73,6 +73,19 @@ func (c *Cluster) GatewayAPI(t testing.TB) {
 // the addresses in EndpointSlices, which must be reachable from here.
 func (c *Cluster) Traefik(t testing.TB, ns string) *Traefik {
 	t.Helper()
+	return c.traefik(t, ns, ns, "Same")
+}
+
+// TraefikForAll is the same for the routes of all namespaces, by their host
+// names; its Gateway stands in ns.
+func (c *Cluster) TraefikForAll(t testing.TB, ns string) *Traefik {
+	t.Helper()
+	return c.traefik(t, ns, "", "All")
+}
+
+// traefik watches the namespace served, or all, and takes routes from there.
+func (c *Cluster) traefik(t testing.TB, ns, served, from string) *Traefik {
+	t.Helper()
 	c.GatewayAPI(t)
 	bins := mustBuild(t, "traefik")
 	c.ApplyFiles(t, "", filepath.Join(toolModule(t, "traefik", "github.com/traefik/traefik/v3"),
@@ -81,9 +94,9 @@ func (c *Cluster) Traefik(t testing.TB, ns string) *Traefik {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.Apply(t, ns, fmt.Sprintf(traefikObjects, ports[0]))
+	c.Apply(t, ns, fmt.Sprintf(traefikObjects, ports[0], from))
 	dir := t.TempDir()
-	config := writeFile(t, dir, "traefik.yaml", fmt.Sprintf(traefikConfig, ports[0], ports[1], ns))
+	config := writeFile(t, dir, "traefik.yaml", fmt.Sprintf(traefikConfig, ports[0], ports[1], served))
 	g := &Traefik{
 		URL: fmt.Sprintf("http://127.0.0.1:%d", ports[0]), Metrics: fmt.Sprintf("http://127.0.0.1:%d/metrics", ports[1]), Gateway: "traefik",
 		process: startFor(t, dir, "traefik", []string{"KUBECONFIG=" + c.userKubeconfig("traefik")}, bins[0], "--configFile="+config),

@@ -10,6 +10,7 @@ package kubernetes
 import (
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"io"
 	"net/http"
@@ -24,7 +25,6 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -36,7 +36,15 @@ import (
 	"github.com/haldane-project/haldane/test/cluster"
 )
 
-func TestMain(m *testing.M) { cluster.Main(m) }
+// TestMain lets more tests run at once than there are processors: scenarios wait
+// for most of their time.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if err := flag.Set("test.parallel", "3"); err != nil {
+		panic(err)
+	}
+	cluster.Main(m)
+}
 
 // patience bounds the wait for what must happen; it is no figure.
 const patience = 3 * time.Minute
@@ -57,6 +65,8 @@ type world struct {
 	*cluster.Cluster
 	ns      string
 	traefik *cluster.Traefik
+	url     string            // of the app
+	way     http.RoundTripper // to it; nil: the address in url
 }
 
 const app = `
@@ -91,7 +101,8 @@ apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute
 metadata: {name: hello}
 spec:
-  parentRefs: [{name: %s}]
+  parentRefs: [{name: %s, namespace: %s}]
+  hostnames: [%s]
   rules:
   - backendRefs: [{name: hello, port: 80}]
 `
@@ -105,17 +116,32 @@ spec:
     deployment: {name: hello}
   traffic:
     gatewayAPI: {service: hello, routes: [{name: hello}], settle: 1s}
-  strategy:
-    canary: {steps: [%s]}
-    bake: 2s
+  strategy: %s
   analysis:
-    scrape: {addresses: ["%s"], layout: traefik}
-    metrics: [{name: errors, kind: errors}]
+    %s
+    metrics: [%s]
 `
+
+// errorsOnly are the metrics of a Release that says nothing else.
+const errorsOnly = "{name: errors, kind: errors}"
 
 // newWorld starts the app's first version behind Traefik, with a Release of
 // these steps.
 func newWorld(t *testing.T, replicas int, steps string) *world {
+	w := prepare(t)
+	w.traefik = w.Traefik(t, w.ns)
+	w.url = w.traefik.URL
+	w.Apply(t, w.ns, fmt.Sprintf(objects, w.traefik.Gateway, w.ns, ""))
+	w.deploy("v1", replicas)
+	w.answers("v1")
+	w.declare(canary(steps), errorsOnly)
+	return w
+}
+
+// prepare returns a namespace in a cluster that has the app's image, the CRDs
+// and the admission policy.
+func prepare(t *testing.T) *world {
+	t.Helper()
 	if os.Getenv("HALDANE_E2E") == "" {
 		t.Skip("a full cluster is started with HALDANE_E2E=1")
 	}
@@ -123,28 +149,75 @@ func newWorld(t *testing.T, replicas int, steps string) *world {
 	w.ns = w.Namespace(t)
 	w.LoadGo(t, "haldane.test/app:1", "./test/kubernetes/app")
 	w.ApplyFiles(t, "", "../../deploy/crds")
-	w.traefik = w.Traefik(t, w.ns)
 	policy, err := admission.Policy(controllerUser)
 	if err != nil {
 		t.Fatal(err)
 	}
 	w.Apply(t, "", string(policy))
-	w.Apply(t, w.ns, fmt.Sprintf(objects, w.traefik.Gateway))
-	w.deploy("v1", replicas)
-	w.until("v1 answers", func() error {
-		res, err := http.Get(w.traefik.URL)
-		if err != nil {
-			return err
-		}
-		defer res.Body.Close()
-		body, err := io.ReadAll(res.Body)
-		if err == nil && string(body) != "v1" {
-			err = fmt.Errorf("%s: %s", res.Status, body)
+	return w
+}
+
+// declare applies the Release with a strategy and metrics (YAML in one line),
+// whose evidence the controller scrapes from the gateway.
+func (w *world) declare(strategy, metrics string) {
+	w.Helper()
+	w.declareFrom(fmt.Sprintf(`scrape: {addresses: ["%s"], layout: traefik}`, scraped(w.traefik)), strategy, metrics)
+}
+
+// declareFrom is the same with another source of the evidence.
+func (w *world) declareFrom(source, strategy, metrics string) {
+	w.Helper()
+	w.Apply(w.T, w.ns, fmt.Sprintf(release, strategy, source, metrics))
+}
+
+// canary is a strategy of these steps.
+func canary(steps string) string { return "{canary: {steps: [" + steps + "]}, bake: 2s}" }
+
+// scraped is the address of the router's metrics as a Release names it.
+func scraped(g *cluster.Traefik) string {
+	return strings.TrimSuffix(strings.TrimPrefix(g.Metrics, "http://"), "/metrics")
+}
+
+// answers waits until a version answers a request with these headers
+// ("Name: value").
+func (w *world) answers(version string, headers ...string) {
+	w.Helper()
+	w.until(version+" answers", func() error {
+		got, err := w.ask(headers...)
+		if err == nil && got != version {
+			err = fmt.Errorf("%s answered", got)
 		}
 		return err
 	})
-	w.Apply(t, w.ns, fmt.Sprintf(release, steps, strings.TrimSuffix(strings.TrimPrefix(w.traefik.Metrics, "http://"), "/metrics")))
-	return w
+}
+
+// ask sends one request and returns what answered it.
+func (w *world) ask(headers ...string) (string, error) {
+	req, err := http.NewRequest(http.MethodGet, w.url, nil)
+	if err != nil {
+		return "", err
+	}
+	req.Header = header(headers)
+	res, err := (&http.Client{Transport: w.way, Timeout: 5 * time.Second}).Do(req)
+	if err != nil {
+		return "", err
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	if err == nil && res.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s: %s", res.Status, body)
+	}
+	return string(body), err
+}
+
+// header reads "Name: value".
+func header(lines []string) http.Header {
+	h := http.Header{}
+	for _, l := range lines {
+		name, value, _ := strings.Cut(l, ": ")
+		h.Set(name, value)
+	}
+	return h
 }
 
 // deploy applies a version as its user does; env are further variables.
@@ -171,8 +244,14 @@ func (w *world) until(what string, ready func() error) {
 // controllerUser is who the controller is to the API server.
 const controllerUser = "system:serviceaccount:haldane-system:haldane"
 
-// controller starts the built binary; the returned function kills it.
+// controller starts the built binary for the world's namespace.
 func (w *world) controller(args ...string) *controller {
+	w.Helper()
+	return w.start(append([]string{"-n", w.ns}, args...)...)
+}
+
+// start starts the built binary as a controller.
+func (w *world) start(args ...string) *controller {
 	w.Helper()
 	c := &controller{log: filepath.Join(w.TempDir(), "controller.log")}
 	out, err := os.Create(c.log)
@@ -180,7 +259,7 @@ func (w *world) controller(args ...string) *controller {
 		w.Fatal(err)
 	}
 	defer out.Close()
-	c.cmd = exec.Command(binary(w.T), append([]string{"controller", "--kubeconfig", w.kubeconfig(), "-n", w.ns}, args...)...)
+	c.cmd = exec.Command(binary(w.T), append([]string{"controller", "--kubeconfig", w.kubeconfig()}, args...)...)
 	c.cmd.Stdout, c.cmd.Stderr = out, out
 	c.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
 	if err := c.cmd.Start(); err != nil {
@@ -230,24 +309,6 @@ func binary(t *testing.T) string {
 		t.Fatal(err)
 	}
 	return bin
-}
-
-// kubeconfig is that of the controller's service account, with the rights of
-// an administrator: its own are the chart's tests' matter.
-func (w *world) kubeconfig() string {
-	w.Helper()
-	ctx := context.Background()
-	_, _ = w.Client.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "haldane-system"}}, metav1.CreateOptions{})
-	_, _ = w.Client.CoreV1().ServiceAccounts("haldane-system").Create(ctx, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "haldane"}}, metav1.CreateOptions{})
-	w.Apply(w.T, "", `
-apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRoleBinding
-metadata: {name: haldane-e2e}
-roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: cluster-admin}
-subjects: [{kind: ServiceAccount, name: haldane, namespace: haldane-system}]
-`)
-	config := w.As(w.T, "haldane-system", "haldane")
-	return writeKubeconfig(w.T, config)
 }
 
 func (w *world) release() *v1alpha1.Release {
@@ -321,10 +382,11 @@ type traffic struct {
 	done  chan struct{}
 }
 
-func (w *world) load(rate float64) *traffic {
+// load sends requests with these headers ("Name: value") until the test's end.
+func (w *world) load(rate float64, headers ...string) *traffic {
 	w.Helper()
 	tr := &traffic{done: make(chan struct{})}
-	g, err := load.New(load.Options{URL: w.traefik.URL, Rate: rate, VersionHeader: "X-Version", Each: func(s load.Shot) {
+	g, err := load.New(load.Options{URL: w.url, Transport: w.way, Header: header(headers), Rate: rate, Timeout: time.Minute, VersionHeader: "X-Version", Each: func(s load.Shot) {
 		tr.mu.Lock()
 		defer tr.mu.Unlock()
 		tr.shots = append(tr.shots, s)
@@ -393,6 +455,17 @@ func answered(tr *traffic, version string) error {
 		return fmt.Errorf("%s has answered nothing", version)
 	}
 	return nil
+}
+
+// first is when the first request that a version answered was due.
+func first(shots []load.Shot, version string) time.Time {
+	var at time.Time
+	for _, s := range shots {
+		if s.Version == version && (at.IsZero() || s.Due.Before(at)) {
+			at = s.Due
+		}
+	}
+	return at
 }
 
 // last is when a version's last answer came.

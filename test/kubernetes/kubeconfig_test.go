@@ -1,9 +1,12 @@
 package kubernetes
 
 import (
+	"context"
 	"path/filepath"
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/client-go/tools/clientcmd/api"
@@ -22,4 +25,22 @@ func writeKubeconfig(t *testing.T, c *rest.Config) string {
 		t.Fatal(err)
 	}
 	return path
+}
+
+// kubeconfig is that of the controller's service account, with the rights of
+// an administrator: its own are the chart's tests' matter.
+func (w *world) kubeconfig() string {
+	w.Helper()
+	ctx := context.Background()
+	_, _ = w.Client.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "haldane-system"}}, metav1.CreateOptions{})
+	_, _ = w.Client.CoreV1().ServiceAccounts("haldane-system").Create(ctx, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "haldane"}}, metav1.CreateOptions{})
+	w.Apply(w.T, "", `
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {name: haldane-e2e}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: cluster-admin}
+subjects: [{kind: ServiceAccount, name: haldane, namespace: haldane-system}]
+`)
+	config := w.As(w.T, "haldane-system", "haldane")
+	return writeKubeconfig(w.T, config)
 }

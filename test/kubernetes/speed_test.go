@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -24,18 +23,12 @@ func TestTimeToRollback(t *testing.T) {
 // server that scrapes the gateway every second.
 func TestTimeToRollbackThroughPrometheus(t *testing.T) {
 	w := newWorld(t, 2, "{weight: 10}, {weight: 50}")
-	gateway := strings.TrimSuffix(strings.TrimPrefix(w.traefik.Metrics, "http://"), "/metrics")
 	server := cluster.Prometheus(t, fmt.Sprintf(`
 global: {scrape_interval: 1s, scrape_timeout: 900ms}
 scrape_configs:
 - {job_name: gateway, static_configs: [{targets: ["%s"]}]}
-`, gateway))
-	scrape := fmt.Sprintf(`scrape: {addresses: ["%s"], layout: traefik}`, gateway)
-	text := fmt.Sprintf(release, "{weight: 10}, {weight: 50}", gateway)
-	if !strings.Contains(text, scrape) {
-		t.Fatalf("the Release does not say %s:\n%s", scrape, text)
-	}
-	w.Apply(t, w.ns, strings.Replace(text, scrape, fmt.Sprintf(`prometheus: {address: %q, layout: traefik, interval: 1s}`, server), 1))
+`, scraped(w.traefik)))
+	w.declareFrom(fmt.Sprintf(`prometheus: {address: %q, layout: traefik, interval: 1s}`, server), canary("{weight: 10}, {weight: 50}"), errorsOnly)
 	w.timesToRollback(long(3, 20))
 }
 
