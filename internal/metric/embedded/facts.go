@@ -108,11 +108,14 @@ func (f *facts) side(i int, c telemetry.Count) judge.Side {
 	return judge.Side{Bins: m.Bins}
 }
 
-// batch is a measure of both versions.
-func (f *facts) batch(i int, b judge.Batch, canary, stable telemetry.Count) judge.Batch {
+// batch is a measure of both versions; held is what waits of it.
+func (f *facts) batch(i int, b judge.Batch, canary, stable telemetry.Count, held *compared) (judge.Batch, bool) {
 	b.Canary, b.Stable = f.side(i, canary), f.side(i, stable)
+	if f.metrics[f.index[i]].Kind != release.Rate && !f.byUser && !held.take(&b) {
+		return b, false
+	}
 	b.Names = slices.Clone(f.known[i].Classes)
-	return b
+	return b, true
 }
 
 // history is what the judge starts from: what stable answered before the run.

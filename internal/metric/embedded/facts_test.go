@@ -2,6 +2,7 @@ package embedded_test
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"testing"
 	"time"
@@ -71,6 +72,7 @@ func TestFactsAreEvidence(t *testing.T) {
 func TestClassesKeepTheirNumbers(t *testing.T) {
 	w := newModels(about("class", release.FactClass))
 	say := func(class string) { w.says(w.subject.Canary.ID, release.Answer{Class: class}) }
+	also := func() { w.says(w.subject.Stable.ID, release.Answer{Class: "b"}) } // alone the canary compares with nothing
 	r := w.open(t, embedded.New(w.recorder, nil), nil)
 	say("b")
 	first := read(t, r)
@@ -80,6 +82,7 @@ func TestClassesKeepTheirNumbers(t *testing.T) {
 		say(fmt.Sprint("x", i))
 	}
 	say("b")
+	also()
 	got := read(t, r).Samples[0].Batch
 	sum := int64(0)
 	for _, n := range got.Canary.Classes {
@@ -110,6 +113,7 @@ func TestHistoryOfFacts(t *testing.T) {
 	if len(h[0].Bins) != 1 || h[0].Bins[0].Count != 400 {
 		t.Errorf("times of short and of long prompts are %+v, want them alike: each is usual for its input", h[0].Bins)
 	}
+	ask(w.subject.Stable.ID, 1000)
 	ask(w.subject.Canary.ID, 1000)
 	got := read(t, r)
 	if c := got.Samples[0].Batch.Canary; len(c.Bins) != 1 || c.Bins[0].Bin != h[0].Bins[0].Bin {
@@ -117,6 +121,7 @@ func TestHistoryOfFacts(t *testing.T) {
 	}
 	r.Close()
 	r = w.open(t, embedded.New(w.recorder, nil), got.Cursor)
+	ask(w.subject.Stable.ID, 1000)
 	ask(w.subject.Canary.ID, 1000)
 	if c := read(t, r).Samples[0].Batch.Canary; len(c.Bins) != 1 || c.Bins[0].Bin != h[0].Bins[0].Bin {
 		t.Errorf("after a restart it is %+v", c.Bins)
@@ -150,6 +155,33 @@ func TestAbandonedAnswersCount(t *testing.T) {
 	for _, s := range read(t, r).Samples {
 		if c := s.Batch.Canary; s.Metric == 0 && (c.N != 2 || c.Bad != 1) || s.Metric == 1 && (c.N != 1 || c.Bad != 0) {
 			t.Errorf("metric %d: %+v", s.Metric, c)
+		}
+	}
+}
+
+// TestAnswersThatFailSayNothingOfOthers: a version half of whose requests fail has
+// half of the answers, and is no more often refused for it.
+func TestAnswersThatFailSayNothingOfOthers(t *testing.T) {
+	w := newModels(about("refusal", release.FactRefusal))
+	r := w.open(t, embedded.New(w.recorder, nil), nil)
+	run, err := judge.New(judge.Policy{Alpha: 0.01, AlphaPromote: 0.05, Horizon: 1800, Looseness: []float64{1},
+		Metrics: []judge.Metric{{Name: "refusal", Kind: judge.Proportion, Share: 1, Limit: math.NaN()}}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 400 {
+		w.says(w.subject.Stable.ID, release.Answer{})
+		w.observe(w.subject.Canary.ID, release.Failed)
+		if i%4 == 0 {
+			w.says(w.subject.Canary.ID, release.Answer{})
+		}
+		for _, s := range read(t, r).Samples {
+			if err := run.Update(0, s.Batch); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if rep := run.Report(0); rep.Verdict == judge.Fail {
+			t.Fatalf("after %d answers, none of which refused: %s", i, rep.Reason)
 		}
 	}
 }

@@ -16,6 +16,7 @@ type requests struct {
 	name    string // of the release
 	tap     *telemetry.Tap
 	facts   *facts
+	held    [2][]compared     // by measure, of the run and of the placebo
 	past    []*release.Answer // of stable, before the run
 	pace    *pace
 	overdue func(release string, age time.Duration)
@@ -26,6 +27,9 @@ func newRequests(p *Provider, s metric.Subject, c cursor, opened time.Time) *req
 	r.pace = newPace(s.Metrics, p.recorder.History(r.name, s.Stable.ID, s.Started.Add(-past), opened))
 	r.past = p.recorder.Answers(r.name, s.Stable.ID, s.Started.Add(-pastAnswers), s.Started)
 	r.facts = newFacts(s.Metrics, s.Release.Analysis.PerUser, c.Facts, r.past)
+	for i := range r.held {
+		r.held[i] = make([]compared, len(r.facts.index))
+	}
 	o := telemetry.TapOptions{WarmUp: s.Release.Analysis.WarmUp, First: c.First, Users: s.Release.Analysis.PerUser, Measures: r.facts.measures}
 	if f := p.settled; f != nil { // only a draining calls it
 		o.Settled = func() time.Time { return f(r.name, r.pace.wait()) }
@@ -74,8 +78,8 @@ func (r *requests) read(at float64, out *metric.Reading) telemetry.Portions {
 	}
 	got := r.tap.Drain()
 	for _, p := range got.Portions {
-		out.Samples = append(out.Samples, r.samples(at, p.Share, p.Canary, p.Stable)...)
-		out.Placebo = append(out.Placebo, r.samples(at, p.Share, p.Placebo, p.Rest)...)
+		out.Samples = append(out.Samples, r.samples(at, p.Share, p.Canary, p.Stable, r.held[0])...)
+		out.Placebo = append(out.Placebo, r.samples(at, p.Share, p.Placebo, p.Rest, r.held[1])...)
 		r.pace.add(p.Stable.Bins)
 	}
 	for _, d := range got.Divided {
@@ -86,7 +90,7 @@ func (r *requests) read(at float64, out *metric.Reading) telemetry.Portions {
 }
 
 // samples makes one batch of each metric that is about requests.
-func (r *requests) samples(at float64, share release.Weight, canary, stable telemetry.Count) []metric.Sample {
+func (r *requests) samples(at float64, share release.Weight, canary, stable telemetry.Count, held []compared) []metric.Sample {
 	var out []metric.Sample
 	of := judge.Batch{At: at, Share: fraction(share)}
 	for i, m := range r.metrics {
@@ -96,7 +100,9 @@ func (r *requests) samples(at float64, share release.Weight, canary, stable tele
 		}
 	}
 	for i, at := range r.facts.index {
-		out = append(out, metric.Sample{Metric: at, Batch: r.facts.batch(i, of, canary, stable)})
+		if b, ok := r.facts.batch(i, of, canary, stable, &held[i]); ok {
+			out = append(out, metric.Sample{Metric: at, Batch: b})
+		}
 	}
 	return out
 }
