@@ -160,19 +160,7 @@ func again(f field) bool {
 func (r *Reply) value(f field, k kind, w []byte) {
 	a := r.facts
 	r.plain.more = r.plain.more || k != isNull && !again(f)
-	if f == fDatum {
-		r.tensor.value(k, w)
-		return
-	}
-	if f == fEmbedding {
-		r.vector.value(k, w)
-		return
-	}
-	if f == fError {
-		r.failed = r.failed || k == isString
-		return
-	}
-	if k == isNull {
+	if r.element(f, k, w) || k == isNull {
 		return
 	}
 	switch f {
@@ -202,6 +190,21 @@ func (r *Reply) value(f field, k kind, w []byte) {
 	default:
 		r.figure(f, k, w)
 	}
+}
+
+// element takes the values that count even where they are null.
+func (r *Reply) element(f field, k kind, w []byte) bool {
+	switch f {
+	case fDatum:
+		r.tensor.value(k, w)
+	case fEmbedding:
+		r.vector.value(k, w)
+	case fError:
+		r.failed = r.failed || k == isString
+	default:
+		return false
+	}
+	return true
 }
 
 // figure takes the values that are figures.

@@ -61,13 +61,14 @@ func (m marks) grow(s series, b births) (n int64, newest float64, gaps int) {
 	var grown float64
 	still := false // it did not grow over its last two samples before since
 	for _, x := range s.samples {
-		switch {
-		case math.IsNaN(x.v) || math.IsInf(x.v, 0) || x.v < 0 || known && x.t <= last.T:
+		if !x.counted() || known && x.t <= last.T {
 			continue
+		}
+		switch across := known && b.another && last.T <= b.since; {
 		case !known && x.t <= since:
-		case known && b.another && x.t <= b.since:
+		case across && x.t <= b.since:
 			still = x.v == last.V
-		case known && b.another && last.T <= b.since && !still:
+		case across && !still:
 		case !known:
 			grown += x.v
 		case x.t-last.T > longestGap:
@@ -85,6 +86,9 @@ func (m marks) grow(s series, b births) (n int64, newest float64, gaps int) {
 	m[name] = last
 	return int64(math.Round(grown)), last.T, gaps
 }
+
+// counted reports whether it is what a counter can be.
+func (x sample) counted() bool { return x.v >= 0 && !math.IsInf(x.v, 0) }
 
 // identity is a short name of a set of labels; a cursor holds one for every
 // series, and 64 bits tell some thousands of them apart.
