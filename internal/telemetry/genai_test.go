@@ -153,8 +153,14 @@ func TestRefusedFeedbackIsCounted(t *testing.T) {
 	say := func(id string, v release.Vote) error {
 		return r.Feedback("hello", release.Feedback{ID: id, Vote: v}, time.Hour)
 	}
-	if say("1", "up") != nil || say("1", "up") != nil || say("1", "down") == nil || say("2", "up") == nil || say("3", "up") == nil {
-		t.Fatal("feedback was not taken as expected")
+	for i, said := range []struct {
+		id    string
+		vote  release.Vote
+		taken bool
+	}{{"1", "up", true}, {"1", "up", true}, {"1", "down", false}, {"2", "up", false}, {"3", "up", false}} {
+		if err := say(said.id, said.vote); (err == nil) != said.taken {
+			t.Fatalf("%d: %+v: %v", i, said, err)
+		}
 	}
 	wantLines(t, exposed(t, collector{r}),
 		`haldane_feedback_refused_total{reason="unknown",release="hello"} 2`,
