@@ -195,7 +195,7 @@ func TestHistoryIsStablesLastMinuteBeforeTheRun(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
 		go w.recorder.Run(ctx)
 		time.Sleep(500 * time.Millisecond) // between two ticks of the recorder
-		for range 100 { // 100 s, ten requests each, one bad
+		for range 100 {                    // 100 s, ten requests each, one bad
 			time.Sleep(time.Second)
 			w.serve(w.subject.Stable.ID, 9, 1)
 		}
