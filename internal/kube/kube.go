@@ -111,6 +111,9 @@ func New(o Options) (*Shell, error) {
 // process must end: another one leads.
 func (s *Shell) Run(ctx context.Context, passes func(context.Context) error, told func(types.NamespacedName)) error {
 	defer s.Changes.Close()
+	if err := s.reach(ctx); err != nil || ctx.Err() != nil {
+		return err
+	}
 	if err := s.watchAll(ctx, told); err != nil {
 		return err
 	}
