@@ -31,9 +31,10 @@ func (w *world) says(v release.VersionID, a release.Answer, change ...func(*rele
 // only of those that tell them.
 func TestFactsAreEvidence(t *testing.T) {
 	w := newModels(about("tokens", release.FactOutputTokens), about("invalid", release.FactInvalid), about("finish", release.FactFinishReason))
+	w.weight = release.Full / 2 // of so many answers the placebo surely has some on both sides
 	stable, canary := w.subject.Stable.ID, w.subject.Canary.ID
 	r := w.open(t, embedded.New(w.recorder, nil), nil)
-	for range 10 {
+	for range 100 {
 		w.says(stable, release.Answer{OutputTokens: 10, Finish: "stop", Format: release.FormatValid})
 		w.says(canary, release.Answer{OutputTokens: 80, Finish: "length", Format: release.FormatInvalid})
 	}
@@ -45,16 +46,16 @@ func TestFactsAreEvidence(t *testing.T) {
 		c, st := s.Batch.Canary, s.Batch.Stable
 		switch s.Metric {
 		case 0:
-			if len(c.Bins) != 1 || c.Bins[0] != (judge.BinCount{Bin: judge.BinOf(judge.Amount, 80), Count: 10}) || len(st.Bins) != 1 {
+			if len(c.Bins) != 1 || c.Bins[0] != (judge.BinCount{Bin: judge.BinOf(judge.Amount, 80), Count: 100}) || len(st.Bins) != 1 {
 				t.Errorf("tokens: canary %+v, stable %+v", c, st)
 			}
 		case 1:
-			if c.N != 10 || c.Bad != 10 || st.N != 10 || st.Bad != 0 {
+			if c.N != 100 || c.Bad != 100 || st.N != 100 || st.Bad != 0 {
 				t.Errorf("invalid: canary %+v, stable %+v", c, st)
 			}
 		case 2:
 			names := s.Batch.Names
-			if at := slices.Index(names, "length"); at < 0 || c.Classes[at] != 10 || len(st.Classes) > at && st.Classes[at] != 0 {
+			if at := slices.Index(names, "length"); at < 0 || c.Classes[at] != 100 || len(st.Classes) > at && st.Classes[at] != 0 {
 				t.Errorf("finish: %v, canary %v, stable %v", names, c.Classes, st.Classes)
 			}
 		}
@@ -63,8 +64,8 @@ func TestFactsAreEvidence(t *testing.T) {
 		t.Fatalf("%d samples and %d of the placebo, want three each", len(got.Samples), len(got.Placebo))
 	}
 	p := got.Placebo[1].Batch
-	if p.Canary.N+p.Stable.N != 10 {
-		t.Errorf("the placebo has %+v, want stable's ten answers", p)
+	if p.Canary.N+p.Stable.N != 100 {
+		t.Errorf("the placebo has %+v, want stable's hundred answers", p)
 	}
 }
 
