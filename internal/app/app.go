@@ -12,6 +12,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/haldane-project/haldane/internal/compare"
@@ -80,12 +81,10 @@ func Serve(ctx context.Context, o Options) error {
 // build makes the parts in the order in which they need each other, and closes
 // what was opened when one of them can not be made.
 func build(ctx context.Context, o Options, tokens []web.Token, traced spans) (_ standalone.Parts, err error) {
-	var undo []func() error
+	var undo closing
 	defer func() {
 		if err != nil {
-			for i := len(undo) - 1; i >= 0; i-- {
-				_ = undo[i]() // the first error is the one to tell
-			}
+			undo.run()
 		}
 	}()
 	listener, err := net.Listen("tcp", o.Listen)
@@ -140,6 +139,16 @@ func build(ctx context.Context, o Options, tokens []web.Token, traced spans) (_ 
 		Drains:     []func(context.Context) error{rt.Shutdown, procs.Close, ends.Close, fleet.Close},
 		Closes:     []func() error{m.close, db.Close},
 	}, nil
+}
+
+// closing is what was opened, in that order.
+type closing []func() error
+
+// run closes it, last first; the error that led here is the one to tell.
+func (c closing) run() {
+	for _, shut := range slices.Backward(c) {
+		_ = shut()
+	}
 }
 
 var _ store.Store = (*sqlite.Store)(nil)
