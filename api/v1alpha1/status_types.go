@@ -101,6 +101,9 @@ type RunStatus struct {
 	// +optional
 	From string `json:"from,omitempty"`
 	To   string `json:"to"`
+	// ToID is the content hash of the version that To names.
+	// +optional
+	ToID string `json:"toID,omitempty"`
 	// Started and Ended.
 	Started metav1.Time `json:"started"`
 	// +optional

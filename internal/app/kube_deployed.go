@@ -12,9 +12,10 @@ import (
 	"github.com/haldane-project/haldane/internal/cluster"
 )
 
-// Deployed names the version that a release's Deployment asks for now. A change
-// of a Deployment is not one of its Release, so that whoever waits for the run of
-// what was just deployed has to know its name.
+// Deployed is the content hash of the version that a release's Deployment asks
+// for now. A change of a Deployment is not one of its Release, so that whoever
+// waits for the run of what was just deployed has to know it; a name would not do,
+// for an image can keep its tag. Empty: the release has no Deployment.
 func Deployed(ctx context.Context, c Cluster, name string) (string, error) {
 	cfg, namespace, err := c.connect()
 	if err != nil {
@@ -36,13 +37,13 @@ func Deployed(ctx context.Context, c Cluster, name string) (string, error) {
 	if err := live.Get(ctx, key, &rel); err != nil {
 		return "", fmt.Errorf("read Release %s: %w", key, err)
 	}
-	if rel.Spec.Version != "" || rel.Spec.Workload.Deployment == nil {
-		return rel.Spec.Version, nil
+	if rel.Spec.Workload.Deployment == nil {
+		return "", nil
 	}
 	var d appsv1.Deployment
 	at := types.NamespacedName{Namespace: key.Namespace, Name: rel.Spec.Workload.Deployment.Name}
 	if err := live.Get(ctx, at, &d); err != nil {
 		return "", fmt.Errorf("read Deployment %s: %w", at, err)
 	}
-	return cluster.VersionName(d.Spec.Template), nil
+	return string(cluster.TemplateID(d.Spec.Template)), nil
 }

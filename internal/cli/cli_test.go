@@ -78,7 +78,7 @@ func daemon(ts *testscript.TestScript, neg bool, args []string) {
 		at(hello("Progressing", 0), hello("Progressing", 1), hello("RolledBack", 0))
 	case "superseded":
 		newer := hello("Progressing", 0)
-		newer.Status.Run.Name, newer.Status.Run.To = "hello-3", "v3"
+		newer.Status.Run.Name, newer.Status.Run.To, newer.Status.Run.ToID = "hello-3", "v3", "3333333333"
 		at(hello("Progressing", 0), newer)
 	case "late":
 		// A pass has not yet acted on what was applied: the run before must not be taken for its run.
@@ -87,6 +87,11 @@ func daemon(ts *testscript.TestScript, neg bool, args []string) {
 		after := hello("RolledBack", 0)
 		after.Generation, after.Status.ObservedGeneration, after.Status.Run.Name = 3, 3, "hello-3"
 		at(before, after)
+	case "sametag":
+		// The image of the next version has the tag of the one that serves.
+		bad := hello("RolledBack", 0)
+		bad.Status.Run.Name, bad.Status.Run.To, bad.Status.Run.ToID = "hello-3", "v2", "3333333333"
+		at(hello("Promoted", 3), bad)
 	case "empty":
 	default:
 		ts.Fatalf("no story %q", args[0])

@@ -276,7 +276,7 @@ func hello(phase string, step int) v1alpha1.Release {
 	r.Spec.Version = "v2"
 	r.Spec.Workload.Process = &v1alpha1.ProcessSpec{Command: []string{"./app"}, Env: map[string]string{"GREETING": "Hello"}}
 	r.Spec.Traffic.Embedded = &v1alpha1.EmbeddedSpec{Listen: "127.0.0.1:8080"}
-	run := &v1alpha1.RunStatus{Name: "hello-2", Phase: phase, From: "v1", To: "v2", Started: metav1.NewTime(day), Steps: weights,
+	run := &v1alpha1.RunStatus{Name: "hello-2", Phase: phase, From: "v1", To: "v2", ToID: "2222222222", Started: metav1.NewTime(day), Steps: weights,
 		CanaryRequests: 1322, StableRequests: 12054, Evidence: "1 : 1.3"}
 	r.Status = v1alpha1.ReleaseStatus{
 		ObservedGeneration: 2, Phase: phase, Verdict: "Inconclusive", Run: run,
@@ -289,7 +289,7 @@ func hello(phase string, step int) v1alpha1.Release {
 		r.Status.Phase, run.Ended = "Idle", &ended
 		run.Why = "every step was passed"
 		r.Status.Message = "v2 serves all of the traffic."
-		r.Status.Stable.Name = "v2"
+		r.Status.Stable.ID, r.Status.Stable.Name = "2222222222", "v2"
 		r.Status.Allowed = []string{"rollback"}
 	case "RolledBack":
 		run.Ended, run.Why = &ended, "errors are 4.6 times as frequent"

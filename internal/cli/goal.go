@@ -109,7 +109,8 @@ func ended(st v1alpha1.ReleaseStatus, run v1alpha1.RunStatus) (outcome, bool) {
 
 // chase follows one release until its goal is reached. generation is the least
 // that a pass must have acted on; run may be empty for the one that is then
-// current, or the first one to version where that is given.
+// current, or the first one to version (its content hash, or its name) where that
+// is given.
 type chase struct {
 	c          *client.Client
 	name       string
@@ -149,14 +150,17 @@ func (ch *chase) until(ctx context.Context, see func(client.Change)) (outcome, e
 
 var errReached = errors.New("reached")
 
+// wants reports whether a version is the one that is waited for.
+func (ch *chase) wants(id, name string) bool { return ch.version == id || ch.version == name }
+
 func (ch *chase) look(ctx context.Context, r v1alpha1.Release) (outcome, bool, error) {
 	st := r.Status
 	if ch.goal.kind == "deleted" || st.ObservedGeneration < ch.generation || st.Run == nil {
 		return outcome{}, false, nil
 	}
 	run := *st.Run
-	if ch.run == "" && ch.version != "" && run.To != ch.version {
-		serves := st.Stable != nil && st.Stable.Name == ch.version && run.Ended != nil
+	if ch.run == "" && ch.version != "" && !ch.wants(run.ToID, run.To) {
+		serves := st.Stable != nil && ch.wants(st.Stable.ID, st.Stable.Name) && run.Ended != nil
 		return outcome{exitOK, st.Message}, serves && ch.goal.kind != "phase", nil
 	}
 	if ch.run == "" {

@@ -41,7 +41,8 @@ up, 6 when a newer version took its place. The run itself is not touched: Ctrl-C
 and a time-out only end the waiting.
 
 In a cluster the run that is waited for is that of the version which the
-release's Deployment asks for now, though the controller has not yet seen it.`,
+release's Deployment asks for now, though the controller has not yet seen it and
+though an image keeps its tag: it is told by its content.`,
 		Example: `  haldane wait hello --timeout 30m
   haldane wait hello --for step=2
   haldane apply -f release.yaml --wait || echo "not released"   # in a CI job`,
@@ -77,7 +78,7 @@ release's Deployment asks for now, though the controller has not yet seen it.`,
 	f.StringVar(&until, "for", "promoted", "what to wait for: promoted, ended, step=N, verdict=WORD, phase=WORD or deleted")
 	f.DurationVar(&w.timeout, "timeout", 0, "longest time (0: none); exit code 3")
 	f.StringVar(&w.run, "run", "", "the run to wait for (default: the current one)")
-	f.StringVar(&w.version, "version", "", "wait for the run to this version (default: any; in a cluster the Deployment's)")
+	f.StringVar(&w.version, "version", "", "wait for the run to this version, a name or a content hash (default: any; in a cluster the Deployment's)")
 	must(cmd.RegisterFlagCompletionFunc("for", fixed("promoted", "ended", "step=", "verdict=Pass", "phase=Paused", "deleted")))
 	return cmd
 }

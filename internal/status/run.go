@@ -16,7 +16,7 @@ import (
 
 func runStatus(run rollout.Run, rep *judge.Report) v1alpha1.RunStatus {
 	out := v1alpha1.RunStatus{
-		Name: run.ID, Phase: string(run.Phase), To: run.To.Name,
+		Name: run.ID, Phase: string(run.Phase), To: run.To.Name, ToID: string(run.To.ID),
 		Started: metav1.NewTime(run.Started), Why: run.Why, Cause: string(run.Cause),
 	}
 	if run.From != nil {

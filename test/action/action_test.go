@@ -58,7 +58,7 @@ func newJob(t *testing.T) *job {
 	c.ApplyFiles(t, "", "../../deploy/crds")
 	ns, dir := c.Namespace(t), t.TempDir()
 	c.FakeKubelet(t, ns, func(p *corev1.Pod) cluster.PodState {
-		if strings.HasSuffix(p.Spec.Containers[0].Image, ":v2") {
+		if app := p.Spec.Containers[0]; strings.HasSuffix(app.Image, ":v2") || len(app.Env) > 0 {
 			return cluster.PodState{Waiting: "CrashLoopBackOff", Restarts: 3}
 		}
 		return cluster.PodState{Ready: true}
@@ -184,6 +184,14 @@ func TestJob(t *testing.T) {
 	}
 	if !strings.Contains(summary, "### hello: Promoted") {
 		t.Errorf("v3: the summary is\n%s", summary)
+	}
+
+	// A bad one again, whose image keeps its tag: the run before is not its run.
+	if out, err := j.command("kubectl", "-n", j.ns, "set", "env", "deployment/hello", "CRASH=yes").CombinedOutput(); err != nil {
+		t.Fatalf("set env: %v: %s", err, out)
+	}
+	if log, code, out, _ = j.step("wait.sh", "TIMEOUT=30s"); code != 2 || out["phase"] != "RolledBack" {
+		t.Errorf("v3 that crashes: exit code %d, outputs %v\n%s", code, out, log)
 	}
 
 	log, code, _, _ = j.step("wait.sh", "TIMEOUT=1s", "RELEASE=nobody")
