@@ -65,7 +65,8 @@ type MetricSpec struct {
 	// +kubebuilder:validation:Enum=errors;latency;amount;proportion;rate;gauge;mean;category;drift;agreement;votes
 	Kind string `json:"kind"`
 	// Source of the values. Default: the proxy, for errors, latency and rate, and
-	// the mirror's answers for agreement; every other kind needs one.
+	// the mirror's answers for agreement; every other kind needs one, and so does a
+	// rate that is read from the counters of another router.
 	// +optional
 	Source *SourceSpec `json:"source,omitempty"`
 	// Margin is how much worse is tolerated: "10%" of stable's figure, or for

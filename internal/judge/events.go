@@ -56,7 +56,18 @@ func (e *events) update(b *Batch) {
 		}
 	}
 	e.settle()
+	if blindShare(b) {
+		e.count(b)
+		return
+	}
 	e.take(b, n)
+}
+
+// blindShare reports whether a batch of the counts mode has as many events as
+// units in both versions: a share that is that of the events themselves proves
+// nothing, whatever the events do. The bets take it: they can only lose by it.
+func blindShare(b *Batch) bool {
+	return b.Share == 0 && b.Canary.N == b.Canary.Bad && b.Stable.N == b.Stable.Bad
 }
 
 // settle settles the bets of units; clusters settle themselves.
@@ -68,7 +79,7 @@ func (e *events) report(_ Metric, looseness int, r *MetricReport) {
 	r.Unit = "per unit"
 	r.Canary, r.Stable = eventSide(e.ec, e.nc), eventSide(e.es, e.ns)
 	r.Ratio = e.ratio()
-	if e.nc == 0 || e.ns == 0 {
+	if e.nc == 0 || e.ns == 0 || r.uncompared() {
 		return
 	}
 	r.Diff = e.difference()

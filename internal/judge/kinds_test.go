@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"math"
 	"math/rand/v2"
+	"strings"
 	"testing"
 )
 
@@ -295,5 +296,34 @@ func TestEveryKindContinuesFromItsSnapshot(t *testing.T) {
 			}
 			t.Logf("%d bytes", len(a.Snapshot()))
 		})
+	}
+}
+
+// TestEventsThatAreAllUnitsProveNothing: where only the requests that a version
+// got are counted, and not the share that it should have got, any traffic would
+// look like the same rate.
+func TestEventsThatAreAllUnitsProveNothing(t *testing.T) {
+	p := Policy{Alpha: 0.01, AlphaPromote: 0.05, Horizon: 1800, Looseness: []float64{1}, Metrics: []Metric{
+		{Name: "throughput", Kind: Rate, Ratio: 1.2, Harm: Fewer, Required: true, Share: 1, Limit: nan()},
+	}}
+	for _, interval := range []float64{0, 1} {
+		p.Metrics[0].Interval, p.Metrics[0].Clustered = interval, interval > 0
+		run := newRun(t, p, nil)
+		for i := range 400 {
+			b := Batch{At: float64(i), Canary: Side{N: 2, Bad: 2}, Stable: Side{N: 98, Bad: 98}} // 2 % where 10 % was asked for
+			if err := run.Update(0, b); err != nil {
+				t.Fatal(err)
+			}
+		}
+		rep := run.Report(0)
+		if m := rep.Metrics[0]; rep.Verdict != Inconclusive || m.LogProof > 1e-9 || m.LogE > 1e-9 || !strings.Contains(m.Reason, "nothing can be said") || !strings.Contains(rep.Reason, "throughput") {
+			t.Errorf("clustered %v: %s (%s; %s), proof %v, evidence %v", interval > 0, rep.Verdict, rep.Reason, m.Reason, m.LogProof, m.LogE)
+		}
+		if err := run.Update(0, Batch{At: 500, Canary: Side{N: 200, Bad: 3}, Stable: Side{N: 9800, Bad: 150}}); err != nil {
+			t.Fatal(err)
+		}
+		if m := run.Report(0).Metrics[0]; strings.Contains(m.Reason, "nothing can be said") {
+			t.Errorf("a rate of events to units is compared, and yet: %s", m.Reason)
+		}
 	}
 }

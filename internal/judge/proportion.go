@@ -93,6 +93,11 @@ func (t *tested) take(b *Batch, n counts) {
 	if t.perUnit || !booked { // others follow from the ledger
 		t.events.add(once)
 	}
+	t.count(b)
+}
+
+// count adds a batch to the totals.
+func (t *tested) count(b *Batch) {
 	t.nc += b.Canary.N
 	t.ec += b.Canary.Bad
 	t.ns += b.Stable.N

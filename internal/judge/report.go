@@ -151,6 +151,8 @@ func openReason(m MetricReport) string {
 		return m.Name + ": nothing has been seen of the canary yet."
 	case m.Stable.N == 0:
 		return m.Name + ": nothing has been seen of stable, so there is nothing to compare with."
+	case m.uncompared():
+		return m.Name + ": nothing can be said; " + uncomparedWhy + "."
 	case m.Margin == "":
 		return m.Name + ": nothing is worse so far."
 	case m.MoreRequests == nil:
@@ -158,6 +160,14 @@ func openReason(m MetricReport) string {
 	}
 	return fmt.Sprintf("%s: nothing is worse so far; %s are needed to prove it %s.", m.Name, expected(&m), m.Margin)
 }
+
+// uncompared reports whether a rate has nothing that its events could be
+// compared with.
+func (m *MetricReport) uncompared() bool {
+	return m.Kind == Rate && m.Ratio == nil && m.Canary.N > 0 && m.Canary.N == m.Canary.Bad && m.Stable.N == m.Stable.Bad
+}
+
+const uncomparedWhy = "its events are all that was counted, and without the share that the canary should have had nothing follows from them"
 
 func passReason(ms []MetricReport) string {
 	var parts []string
@@ -214,6 +224,8 @@ func waitReason(out Report) string {
 	switch {
 	case slow == nil:
 		return "Nothing is worse so far; no metric's proof is required."
+	case slow.uncompared():
+		return "Nothing is worse so far; of " + slow.Name + " nothing can be said: " + uncomparedWhy + "."
 	case slow.MoreRequests == nil:
 		return fmt.Sprintf("Nothing is worse so far; when %s will be proven %s cannot be said yet.", slow.Name, slow.Margin)
 	}

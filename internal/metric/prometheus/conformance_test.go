@@ -55,7 +55,7 @@ func subject(metrics ...release.Metric) metric.Subject {
 func TestConformance(t *testing.T) {
 	here := func(t *testing.T, f func(*testing.T)) { f(t) }
 	metrictest.Run(t, here, func(t *testing.T) metrictest.Harness {
-		s := subject(release.Metric{Name: "errors", Kind: release.Errors}, release.Metric{Name: "rate", Kind: release.Rate})
+		s := subject(release.Metric{Name: "errors", Kind: release.Errors}, release.Metric{Name: "again", Kind: release.Errors})
 		store, err := history.Open(history.Options{Dir: t.TempDir(), Log: slog.New(slog.DiscardHandler), Interval: 50 * time.Millisecond})
 		if err != nil {
 			t.Fatal(err)

@@ -121,8 +121,8 @@ func (f *flow) batches(at float64, metrics []release.Metric) (map[int]judge.Batc
 		var left [2]count
 		for _, i := range f.metrics {
 			b := judge.Batch{At: at}
-			b.Stable, left[stable] = f.side(metrics[i].Kind, held[stable])
-			b.Canary, left[canary] = f.side(metrics[i].Kind, held[canary])
+			b.Stable, left[stable] = sideOf(metrics[i].Kind, held[stable])
+			b.Canary, left[canary] = sideOf(metrics[i].Kind, held[canary])
 			out[i] = b
 		}
 		*held = left
@@ -154,7 +154,7 @@ func (f *flow) alone(at float64, metrics []release.Metric) (map[int]judge.Batch,
 			out[i] = b
 		case f.state.Held[canary].N > 0:
 			b := judge.Batch{At: at}
-			b.Canary, left[canary] = f.side(m.Kind, f.state.Held[canary])
+			b.Canary, left[canary] = sideOf(m.Kind, f.state.Held[canary])
 			out[i] = b
 		}
 	}
@@ -162,18 +162,15 @@ func (f *flow) alone(at float64, metrics []release.Metric) (map[int]judge.Batch,
 	return out, nil
 }
 
-// side is a count as the judge reads it, and what of it must wait: two counters
+// sideOf is a count as the judge reads it, and what of it must wait: two counters
 // are not read in the same moment, so one may tell of bad outcomes before the
-// other counts them. The events of a rate that the router sees are requests.
-func (f *flow) side(k release.MetricKind, c count) (judge.Side, count) {
-	switch {
-	case k != release.Rate:
-		bad := min(c.Bad, c.N)
-		return judge.Side{N: c.N, Bad: bad}, count{Bad: c.Bad - bad}
-	case f.name == requestsFlow:
-		return judge.Side{N: c.N, Bad: c.N}, count{}
+// other counts them.
+func sideOf(k release.MetricKind, c count) (judge.Side, count) {
+	if k == release.Rate {
+		return judge.Side{N: c.N, Bad: c.Bad}, count{}
 	}
-	return judge.Side{N: c.N, Bad: c.Bad}, count{}
+	bad := min(c.Bad, c.N)
+	return judge.Side{N: c.N, Bad: bad}, count{Bad: c.Bad - bad}
 }
 
 // past is what stable gained in the time before the run.
@@ -187,7 +184,7 @@ func (f *flow) past(m release.Metric, p part, started time.Time) judge.History {
 		bad, _, _ := marks{}.gain(p.bad, since, p.layout)
 		got.Bad = bad.N
 	}
-	side, _ := f.side(m.Kind, got)
+	side, _ := sideOf(m.Kind, got)
 	return judge.History{N: side.N, Bad: side.Bad}
 }
 

@@ -120,8 +120,10 @@ func (p *Provider) check(m release.Metric) error {
 		return parsed(list)
 	case m.Kind == release.Latency && p.layout.buckets == nil:
 		return errors.New("this layout names no histogram of requests' times: name one, or give the metric a source")
-	case m.Kind != release.Errors && m.Kind != release.Rate && m.Kind != release.Latency:
-		return fmt.Errorf("kind %s needs a source (prometheus or server); known without one: errors, latency, rate", m.Kind)
+	case m.Kind == release.Rate:
+		return errors.New("a rate without a source holds the requests that each version got against the share that it should have got, and a counter tells only what it got: give two counters, events / all, as source.prometheus, or leave the metric out")
+	case m.Kind != release.Errors && m.Kind != release.Latency:
+		return fmt.Errorf("kind %s needs a source (prometheus or server); known without one: errors, latency", m.Kind)
 	}
 	return nil
 }

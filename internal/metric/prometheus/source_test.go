@@ -218,6 +218,7 @@ func TestWhatCannotBeCountedIsRefused(t *testing.T) {
 		{release.Proportion, `sum(rate(a[1m])) / sum(rate(b[1m]))`, "two counters with a division sign"},
 		{release.Category, `x`, "must be gauge"},
 		{release.Rate, `a_total{version="$release_name"} / b_total`, "unknown variable"},
+		{release.Rate, "", "give two counters"},
 	} {
 		err := p.check(release.Metric{Name: "x", Kind: c.kind, Source: release.Source{Prometheus: c.query}})
 		if err == nil || !contains(err.Error(), c.want) {
