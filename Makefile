@@ -32,7 +32,7 @@ dev: build ## run the daemon with its data in .cache/dev
 .PHONY: test
 test: ## unit, property, simulation and standalone end-to-end tests, with the race detector
 	$(GO) vet ./...
-	$(GO) run ./test/cluster/cmd build etcd kube-apiserver kube-controller-manager
+	$(GO) run ./test/cluster/cmd build etcd kube-apiserver kube-controller-manager kubectl
 	$(GO) test -race -timeout 20m ./...
 
 .PHONY: e2e

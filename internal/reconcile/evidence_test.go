@@ -116,7 +116,7 @@ func TestReadErrorIsSaidAndNothingRises(t *testing.T) {
 		if why := h.run().Why; !strings.Contains(why, "the evidence could not be read: it is down") {
 			t.Errorf("it waits because %q", why)
 		}
-		if got := h.rec.Observed.Error; !strings.Contains(got, "it is down") {
+		if got := h.trouble(); !strings.Contains(got, "it is down") {
 			t.Errorf("the pass says %q", got)
 		}
 		h.set(func() { h.read = nil })

@@ -213,6 +213,16 @@ func (h *house) set(f func()) int {
 	return len(h.calls)
 }
 
+// saved is the record as it was saved last.
+func (h *house) saved() store.Record {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.rec
+}
+
+// trouble is what the record says that a pass could not do.
+func (h *house) trouble() string { return h.saved().Observed.Error }
+
 // since returns the calls from the nth on that begin with one of the words.
 func (h *house) since(n int, words ...string) []string {
 	h.mu.Lock()

@@ -50,7 +50,7 @@ func TestPlaceboIsShownAndOutlivesARestart(t *testing.T) {
 		defer h.stop()
 		h.compare(90, 0, 910, 5)
 		pass(2 * time.Second)
-		p := h.rec.Look.Report.Placebo
+		p := h.saved().Look.Report.Placebo
 		if p == nil || p.Canary != 360 || p.Stable != 3640 || p.Alarm || !strings.Contains(p.Finding, "360 of its 4 000 requests") {
 			t.Errorf("the placebo is shown as %+v, want the 4 000 requests of both lives and no alarm", p)
 		}
@@ -77,7 +77,7 @@ func TestBurstsSwitchToIntervals(t *testing.T) {
 		defer h.stop()
 		h.compare(100, 0, 900, 0)
 		pass(2 * time.Second)
-		p := h.rec.Look.Report.Placebo
+		p := h.saved().Look.Report.Placebo
 		if h.event("BurstsFound") == "" || p == nil || len(p.Intervals) != 1 || !strings.Contains(p.Finding, "fail in bursts") {
 			t.Fatalf("the placebo is shown as %+v, want that errors are judged by intervals", p)
 		}

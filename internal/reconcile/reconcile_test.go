@@ -281,7 +281,7 @@ func TestWaitingIsNoHotLoop(t *testing.T) {
 				pass(10 * time.Second)
 				h.want(rollout.Promoted)
 				h.see(0, 0, 0, 0)
-				if got := h.rec.Observed.Error; got != "" {
+				if got := h.trouble(); got != "" {
 					t.Errorf("the trouble is over and still told: %s", got)
 				}
 			})
@@ -297,9 +297,11 @@ func TestDeletedReleaseIsForgottenAndCanComeAgain(t *testing.T) {
 		h.set(func() { h.rec.Deleting = true; h.rec.Revision++ })
 		h.poke()
 		pass(time.Minute)
-		if h.rec.Name != "" || len(h.fleet) > 0 || len(h.split.Shares) > 0 {
-			t.Fatalf("left: record %q, instances %v, split %v", h.rec.Name, h.fleet, h.split)
-		}
+		h.set(func() {
+			if h.rec.Name != "" || len(h.fleet) > 0 || len(h.split.Shares) > 0 {
+				t.Errorf("left: record %q, instances %v, split %v", h.rec.Name, h.fleet, h.split)
+			}
+		})
 		if got := h.since(0, "remove"); len(got) == 0 {
 			t.Error("its routing was not removed")
 		}

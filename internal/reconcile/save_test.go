@@ -148,16 +148,16 @@ func TestLastingTroubleAtRestIsSaved(t *testing.T) {
 		h.set(func() { h.down = true })
 		h.poke()
 		pass(9 * time.Second)
-		if e := h.rec.Observed.Error; e != "" {
+		if e := h.trouble(); e != "" {
 			t.Errorf("trouble of 9 s was saved: %s", e)
 		}
 		pass(7 * time.Second) // passes that fail are made every 5 s
-		if e := h.rec.Observed.Error; !strings.Contains(e, errDown.Error()) {
+		if e := h.trouble(); !strings.Contains(e, errDown.Error()) {
 			t.Errorf("trouble of 16 s was saved as %q", e)
 		}
 		n := h.set(func() { h.down = false })
 		pass(time.Minute)
-		if e := h.rec.Observed.Error; e != "" || len(h.since(n, "save")) != 1 {
+		if e := h.trouble(); e != "" || len(h.since(n, "save")) != 1 {
 			t.Errorf("trouble that is over is kept as %q, after %d saves", e, len(h.since(n, "save")))
 		}
 	})
