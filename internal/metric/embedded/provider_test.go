@@ -3,6 +3,7 @@ package embedded_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math"
 	"strings"
 	"sync"
@@ -274,13 +275,17 @@ func values(g metric.Reading, m int) (out [][2]float64) {
 type querier struct {
 	mu      sync.Mutex
 	answers map[string]float64
+	every   time.Duration // between scrapes; 0: as often as it is asked
 	err     error
 }
 
-func (q *querier) Value(_ context.Context, text string, _ time.Time) (float64, bool, error) {
+func (q *querier) Value(_ context.Context, text string, at time.Time) (float64, bool, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	v, ok := q.answers[text]
+	if strings.Contains(text, "(timestamp(") {
+		v, ok = float64(at.Truncate(max(q.every, time.Millisecond)).UnixMilli())/1000, true
+	}
 	return v, ok, q.err
 }
 
@@ -315,6 +320,39 @@ func TestQueryIsAskedForBothVersions(t *testing.T) {
 			t.Errorf("missing %q does not say why", reading.Missing)
 		}
 	})
+}
+
+// TestOneSampleIsOnePieceOfEvidence: however often it is asked for, and a range's
+// seconds count once.
+func TestOneSampleIsOnePieceOfEvidence(t *testing.T) {
+	for name, c := range map[string]struct {
+		query string
+		want  int
+	}{
+		"a level": {`queue{version=%q}`, 8},
+		"a range": {`rate(jobs_total{version=%q}[30s])`, 4},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				w := newWorld(release.Metric{Name: "queue", Kind: release.Gauge, Source: release.Source{Prometheus: fmt.Sprintf(c.query, "$version")}})
+				q := &querier{answers: map[string]float64{fmt.Sprintf(c.query, "stable0000"): 3, fmt.Sprintf(c.query, "canary0000"): 5}, every: 15 * time.Second}
+				p := embedded.New(w.recorder, q)
+				r := w.open(t, p, nil)
+				time.Sleep(time.Minute)
+				first := read(t, r)
+				r.Close()
+				r = w.open(t, p, first.Cursor)
+				time.Sleep(time.Minute)
+				second := read(t, r)
+				if n := len(first.Samples) + len(second.Samples); n < c.want || n > c.want+1 {
+					t.Errorf("%d and %d pairs in two minutes, want %d in all", len(first.Samples), len(second.Samples), c.want)
+				}
+				if second.Missing != "" {
+					t.Errorf("values are there, and missing is %q", second.Missing)
+				}
+			})
+		})
+	}
 }
 
 func TestLimitNeedsTheCanarysValueOnly(t *testing.T) {

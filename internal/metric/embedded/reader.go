@@ -11,6 +11,7 @@ import (
 	"github.com/haldane-project/haldane/internal/compare"
 	"github.com/haldane-project/haldane/internal/judge"
 	"github.com/haldane-project/haldane/internal/metric"
+	"github.com/haldane-project/haldane/internal/metric/query"
 	"github.com/haldane-project/haldane/internal/telemetry"
 )
 
@@ -51,7 +52,7 @@ func newReader(p *Provider, s metric.Subject, c cursor) (*reader, error) {
 		if m.Source.Prometheus == "" {
 			continue
 		}
-		q, err := newSampler(p.querier, s, m)
+		q, err := newSampler(p.querier, s, m, c.Steps[m.Name])
 		if err != nil {
 			return nil, fmt.Errorf("metric %s: %w", m.Name, err)
 		}
@@ -180,6 +181,12 @@ func (r *reader) gauges() ([]metric.Sample, time.Time) {
 		if m.Source.Process != "" && len(pairs) > 0 {
 			r.cursor.Gauge = latest(r.cursor.Gauge, pairs[len(pairs)-1].at)
 		}
+		if m.Source.Prometheus != "" && len(pairs) > 0 {
+			if r.cursor.Steps == nil {
+				r.cursor.Steps = map[string]query.Step{}
+			}
+			r.cursor.Steps[m.Name] = pairs[len(pairs)-1].step
+		}
 	}
 	return out, newest
 }
@@ -188,6 +195,7 @@ func (r *reader) gauges() ([]metric.Sample, time.Time) {
 type pair struct {
 	at             time.Time
 	stable, canary float64
+	step           query.Step // of a query
 }
 
 // usage pairs the process samples that both versions have of one second.

@@ -15,6 +15,10 @@ import (
 // window is what $window stands for.
 const window = 30 * time.Second
 
+// pastSteps are the values of stable's past that tell how far one depends on the
+// one before it.
+const pastSteps = 20
+
 // queryTimeout bounds one evaluation.
 const queryTimeout = 2 * time.Second
 
@@ -22,13 +26,16 @@ const queryTimeout = 2 * time.Second
 const maxPending = 600
 
 // sampler evaluates one query for both versions every second, beside the reads,
-// so that a slow query never delays the look at a failed request.
+// so that a slow query never delays the look at a failed request. Values that say
+// nothing new are left out (query.Step).
 type sampler struct {
 	querier Querier
 	name    string // of the metric
 	queries [2]string
+	timing  [2]query.Timing
 	names   [2]string
-	alone   bool // the canary's value says something without stable's: there is a limit
+	step    query.Step // of the last pair; the sampling goroutine's
+	alone   bool       // the canary's value says something without stable's: there is a limit
 	cancel  context.CancelFunc
 	done    chan struct{}
 
@@ -38,17 +45,20 @@ type sampler struct {
 	why     string    // there was no pair the last time
 }
 
-func newSampler(q Querier, s metric.Subject, m release.Metric) (*sampler, error) {
+func newSampler(q Querier, s metric.Subject, m release.Metric, step query.Step) (*sampler, error) {
 	parsed, err := query.Parse(m.Source.Prometheus)
 	if err != nil {
 		return nil, err
 	}
-	out := &sampler{querier: q, name: m.Name, last: time.Now(), alone: m.Limit != nil, names: [2]string{s.Stable.Name, s.Canary.Name}}
+	out := &sampler{querier: q, name: m.Name, step: step, last: time.Now(), alone: m.Limit != nil, names: [2]string{s.Stable.Name, s.Canary.Name}}
 	for i, v := range []release.Version{s.Stable, s.Canary} {
 		out.queries[i], err = parsed.Bind(query.Vars{
 			Release: s.Release.Name, Version: string(v.ID), Role: [2]string{"stable", "canary"}[i], Window: window,
 		})
 		if err != nil {
+			return nil, err
+		}
+		if out.timing[i], err = query.TimingOf(out.queries[i]); err != nil {
 			return nil, err
 		}
 	}
@@ -82,15 +92,19 @@ func (s *sampler) sample(ctx context.Context, now time.Time) {
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
 	var values [2]float64
+	var spans [2]query.Span
 	var why string
 	for i := range values {
-		if values[i], why = s.value(ctx, i, now); why == "" {
+		if values[i], why = s.value(ctx, s.queries[i], i, now); why == "" {
+			spans[i], why = s.span(ctx, i, now)
+		}
+		if why == "" {
 			continue
 		}
 		if i == 1 || !s.alone {
 			break
 		}
-		values[i] = math.NaN()
+		values[i], spans[i] = math.NaN(), query.Span{}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -98,14 +112,26 @@ func (s *sampler) sample(ctx context.Context, now time.Time) {
 		return
 	}
 	s.last = now
-	if len(s.pending) < maxPending {
-		s.pending = append(s.pending, pair{at: now, stable: values[0], canary: values[1]})
+	if s.step.Next(now, s.window(), spans) && len(s.pending) < maxPending {
+		s.pending = append(s.pending, pair{at: now, stable: values[0], canary: values[1], step: s.step})
 	}
 }
 
-// value evaluates the query for one version; why says, in words, that it has none.
-func (s *sampler) value(ctx context.Context, i int, at time.Time) (v float64, why string) {
-	v, ok, err := s.querier.Value(ctx, s.queries[i], at)
+// window is the longest range that the queries look back over.
+func (s *sampler) window() time.Duration { return max(s.timing[0].Window, s.timing[1].Window) }
+
+// span asks when the samples of one version were taken.
+func (s *sampler) span(ctx context.Context, i int, at time.Time) (x query.Span, why string) {
+	if x.Oldest, why = s.value(ctx, s.timing[i].Oldest, i, at); why != "" {
+		return x, why
+	}
+	x.Newest, why = s.value(ctx, s.timing[i].Newest, i, at)
+	return x, why
+}
+
+// value evaluates a query about one version; why says, in words, that it has none.
+func (s *sampler) value(ctx context.Context, text string, i int, at time.Time) (v float64, why string) {
+	v, ok, err := s.querier.Value(ctx, text, at)
 	switch {
 	case err != nil:
 		return 0, err.Error()
@@ -134,15 +160,30 @@ func (s *sampler) missing(now time.Time) string {
 	return fmt.Sprintf("metric %s has had no value for %s: %s", s.name, whole(now.Sub(s.last)), s.why)
 }
 
-// history evaluates the query for stable, once a second, before the run.
+// history evaluates the query for stable before the run; its values are as far
+// apart as those of the run.
 func (s *sampler) history(ctx context.Context, from, to time.Time) []float64 {
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
 	var out []float64
+	var step query.Step
+	from = earlier(from, to.Add(-pastSteps*s.window()))
 	for at := from.Add(time.Second); !at.After(to); at = at.Add(time.Second) {
-		if v, why := s.value(ctx, 0, at); why == "" {
+		v, why := s.value(ctx, s.queries[0], 0, at)
+		if why != "" {
+			continue
+		}
+		x, why := s.span(ctx, 0, at)
+		if why == "" && step.Next(at, s.window(), [2]query.Span{x}) {
 			out = append(out, v)
 		}
 	}
 	return out
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
 }

@@ -8,7 +8,7 @@
 //
 // Read this file first, then source.go (what is asked for a metric), layout.go
 // (routers' series), reader.go, flow.go, counter.go and buckets.go (samples to
-// counts) and client.go (what is sent, and what of an answer is believed).
+// counts), level.go (queries of a level) and client.go (what is sent, and what of an answer is believed).
 package prometheus
 
 import (

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -42,17 +41,17 @@ type cursor struct {
 	At    float64               `json:"at"`    // seconds since the run began, of the last batch
 	Since float64               `json:"since"` // seconds since 1970: where counting began
 	Flows map[string]*flowState `json:"flows,omitempty"`
-	Gauge time.Time             `json:"gauge,omitzero"` // of the last poll of gauges
+	Steps map[string]query.Step `json:"steps,omitempty"` // of levels, by metric
 }
 
 // poll is what the server said at one moment.
 type poll struct {
 	at     time.Time
-	parts  [][2]part    // by flow
-	up     answer       // when instances were scraped
-	values [][2]float64 // by metric; NaN: not known
-	why    string       // something is missing; empty: nothing is
-	failed bool         // the server did not answer: its samples are asked for again
+	parts  [][2]part // by flow
+	up     answer    // when instances were scraped
+	levels []level   // by metric
+	why    string    // something is missing; empty: nothing is
+	failed bool      // the server did not answer: its samples are asked for again
 }
 
 // reader is the evidence of one run. One goroutine polls, so that a slow
@@ -74,7 +73,7 @@ type reader struct {
 	mu      sync.Mutex
 	cursor  cursor
 	scraped map[string]float64 // by instance: when it was first
-	gauge   time.Time          // of the last pair of values
+	gauge   time.Time          // of the last pair of values of a level, new or not
 	opened  time.Time
 	why     string
 	gaps    int
@@ -222,7 +221,7 @@ func (r *reader) keep(x poll) {
 // A metric whose series are not there leaves the others alone; a server that
 // does not answer leaves nothing, since the half of it would be no comparison.
 func (r *reader) poll(ctx context.Context, at, since time.Time) poll {
-	p := poll{at: at, values: make([][2]float64, len(r.levels)), parts: make([][2]part, len(r.flows))}
+	p := poll{at: at, levels: make([]level, len(r.levels)), parts: make([][2]part, len(r.flows))}
 	r.pollLevels(ctx, &p)
 	raw := min(at.Sub(since), mostRaw-lateness) + lateness
 	var err error
@@ -246,24 +245,6 @@ func (r *reader) poll(ctx context.Context, at, since time.Time) poll {
 		}
 	}
 	return p
-}
-
-// pollLevels evaluates the queries of levels.
-func (r *reader) pollLevels(ctx context.Context, p *poll) {
-	for i, m := range r.subject.Metrics {
-		for who, s := range r.levels[i] {
-			p.values[i][who] = math.NaN()
-			if s == nil || p.why != "" {
-				continue
-			}
-			v, why := r.value(ctx, s, p.at, r.names[who])
-			if why == "" {
-				p.values[i][who] = v
-			} else if who == canary || m.Limit == nil {
-				p.why = "metric " + m.Name + ": " + why
-			}
-		}
-	}
 }
 
 // find tells what is asked for a source.
@@ -295,25 +276,6 @@ func (r *reader) part(ctx context.Context, x *selected, at time.Time, raw time.D
 // ranged asks for the samples of the last time, whole seconds of it.
 func ranged(selector string, d time.Duration) string {
 	return fmt.Sprintf("%s[%ds]", selector, int((d+time.Second-1)/time.Second))
-}
-
-func (r *reader) value(ctx context.Context, s *source, at time.Time, name string) (float64, string) {
-	x, err := r.find(ctx, s, at)
-	if err != nil {
-		return 0, err.Error()
-	}
-	a, err := r.provider.client.query(ctx, x.level, at)
-	if err != nil {
-		return 0, err.Error()
-	}
-	v, ok, err := a.number()
-	switch {
-	case err != nil:
-		return 0, err.Error() + " for " + name
-	case !ok:
-		return 0, "its query gives nothing for " + name
-	}
-	return v, ""
 }
 
 // Wake implements metric.Reader: after every poll that was answered.
@@ -378,16 +340,7 @@ func (r *reader) take(p *poll) []metric.Sample {
 			r.scraped[s.labels["instance"]] = s.samples[0].t
 		}
 	}
-	var out []metric.Sample
-	for i, v := range p.values {
-		if r.levels[i][canary] == nil || math.IsNaN(v[canary]) || math.IsNaN(v[stable]) && r.subject.Metrics[i].Limit == nil {
-			continue
-		}
-		r.gauge = p.at
-		out = append(out, metric.Sample{Metric: i, Batch: judge.Batch{
-			At: r.cursor.At, Stable: judge.Side{Value: v[stable]}, Canary: judge.Side{Value: v[canary]},
-		}})
-	}
+	out := r.takeLevels(p)
 	for i, f := range r.flows {
 		for who, x := range p.parts[i] {
 			r.gaps += f.count(who, x, p.at, births{since: r.cursor.Since, scraped: r.scraped, another: who == canary && r.provider.options.Cluster != nil})
@@ -462,11 +415,7 @@ func (r *reader) History(ctx context.Context) ([]judge.History, error) {
 	started := r.subject.Started
 	for i := range r.subject.Metrics {
 		if s := r.levels[i][stable]; s != nil {
-			for at := started.Add(-past); !at.After(started); at = at.Add(past / 12) {
-				if v, why := r.value(ctx, s, at, r.names[stable]); why == "" {
-					out[i].Values = append(out[i].Values, v)
-				}
-			}
+			out[i].Values = r.pastValues(ctx, s, started)
 		}
 	}
 	for _, f := range r.flows {

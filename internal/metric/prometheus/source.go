@@ -19,9 +19,10 @@ import (
 type selected struct {
 	names   []string // of the series of a model server; any one says that it has them
 	level   string   // query of one number
-	total   string   // selector of a counter
-	bad     string   // of another that counts some of the same; empty: labels of total say which
-	buckets string   // selector of a histogram
+	timing  query.Timing
+	total   string // selector of a counter
+	bad     string // of another that counts some of the same; empty: labels of total say which
+	buckets string // selector of a histogram
 	layout  *reading
 }
 
@@ -162,7 +163,12 @@ func (s selected) bind(vars query.Vars) (selected, error) {
 			return s, err
 		}
 	}
-	return s, nil
+	if s.level == "" {
+		return s, nil
+	}
+	var err error
+	s.timing, err = query.TimingOf(s.level)
+	return s, err
 }
 
 // source is what is asked for one version, once it is known which of the
