@@ -72,6 +72,36 @@ func TestSchemaAcceptsWhatParses(t *testing.T) {
 	}
 }
 
+// Every Release that stands beside other objects in an example is accepted, as
+// the command line and as an editor read it.
+func TestExamplesOnKubernetesParse(t *testing.T) {
+	s := compiledSchema(t)
+	for _, file := range inputs(t, "../../examples/*/*/*.yaml") {
+		found := 0
+		for text := range bytes.SplitSeq(mustRead(t, file), []byte("\n---\n")) {
+			if !bytes.Contains(text, []byte("\nkind: Release\n")) {
+				continue
+			}
+			found++
+			if _, _, err := Parse(file, text); err != nil {
+				t.Errorf("Parse: %v", err)
+			}
+			var v any
+			if err := yaml.Unmarshal(text, &v); err != nil {
+				t.Fatal(err)
+			}
+			raw, _ := json.Marshal(v)
+			doc, _ := jsonschema.UnmarshalJSON(bytes.NewReader(raw))
+			if err := s.Validate(doc); err != nil {
+				t.Errorf("%s: %v", file, err)
+			}
+		}
+		if found != 1 {
+			t.Errorf("%s has %d Releases, expected one", file, found)
+		}
+	}
+}
+
 // The schema finds what needs no arithmetic between fields.
 func TestSchemaRefusesBadManifests(t *testing.T) {
 	s := compiledSchema(t)
