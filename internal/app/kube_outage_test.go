@@ -4,12 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
-	"net"
 	"os"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -19,85 +16,24 @@ import (
 
 	"github.com/haldane-project/haldane/internal/kube"
 	"github.com/haldane-project/haldane/internal/release"
+	"github.com/haldane-project/haldane/test/cluster"
 )
 
-// wire is a TCP proxy before the API server that can be cut: what is open breaks
-// and nothing new gets through.
-type wire struct {
-	listener net.Listener
-	to       string
-
-	mu   sync.Mutex
-	cut  bool
-	open map[net.Conn]bool
-}
-
 // wired puts a wire between the controller and the API server, and returns it.
-func (s *shop) wired() *wire {
+func (s *shop) wired() *cluster.Wire {
 	s.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		s.Fatal(err)
-	}
-	w := &wire{listener: l, to: strings.TrimPrefix(s.Config.Host, "https://"), open: map[net.Conn]bool{}}
-	s.Cleanup(func() { _ = l.Close(); w.set(true) })
-	go w.serve()
+	w := cluster.NewWire(s, strings.TrimPrefix(s.Config.Host, "https://"))
 	cfg, err := clientcmd.LoadFromFile(s.kubeconfig)
 	if err != nil {
 		s.Fatal(err)
 	}
 	for _, c := range cfg.Clusters {
-		c.Server = "https://" + l.Addr().String()
+		c.Server = "https://" + w.Address
 	}
 	if err := clientcmd.WriteToFile(*cfg, s.kubeconfig); err != nil {
 		s.Fatal(err)
 	}
 	return w
-}
-
-func (w *wire) serve() {
-	for {
-		in, err := w.listener.Accept()
-		if err != nil {
-			return
-		}
-		go w.pass(in)
-	}
-}
-
-func (w *wire) pass(in net.Conn) {
-	defer func() { _ = in.Close() }() // it is done with
-	out, err := net.Dial("tcp", w.to)
-	if err != nil {
-		return
-	}
-	defer func() { _ = out.Close() }() // it is done with
-	w.mu.Lock()
-	cut := w.cut
-	w.open[in] = true
-	w.mu.Unlock()
-	defer func() {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		delete(w.open, in)
-	}()
-	if cut {
-		return
-	}
-	go func() { _, _ = io.Copy(out, in); _ = out.Close() }() // either end ends both
-	_, _ = io.Copy(in, out)
-}
-
-// set cuts the wire or mends it.
-func (w *wire) set(cut bool) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.cut = cut
-	for c := range w.open {
-		if cut {
-			_ = c.Close() // that is the point
-		}
-	}
 }
 
 // kept runs a controller that leads by a lease, and starts it again whenever it
@@ -200,13 +136,13 @@ func TestClusterOutages(t *testing.T) {
 	s.until("blind is promoted once its source is back", s.serves("blind", "v2"))
 
 	s.midway("hello", "bad", "dark", "direct")
-	w.set(true)
+	w.Cut()
 	source.fail(s.ns + "/bad-2")
 	source.fail(s.ns + "/direct-2")
 	source.leave(s.ns+"/dark-2", true)
 	s.holdsFor(away, "hello", "bad", "dark")
 	t.Logf("meanwhile the router that needs no API server gives the bad version %v of 10000", direct.newest(s.ns+"/direct"))
-	w.set(false)
+	w.Mend()
 	back := time.Now()
 	s.until("the bad version's traffic is off", func() error {
 		if n := s.weight("bad"); n > 0 {
@@ -249,15 +185,14 @@ func (s *shop) midway(names ...string) {
 }
 
 // holdsFor checks that no route changes the new version's share for as long as
-// an outage lasts.
+// an outage lasts. The step's hold keeps a rise from being under way as it begins.
 func (s *shop) holdsFor(away time.Duration, names ...string) {
 	s.Helper()
-	time.Sleep(time.Second) // writes that were under way
 	before := map[string]int64{}
 	for _, name := range names {
 		before[name] = s.weight(name)
 	}
-	time.Sleep(away - time.Second) // the outage
+	time.Sleep(away) // the outage
 	for _, name := range names {
 		if now := s.weight(name); now != before[name] || now == 0 {
 			s.Errorf("the new version of %s had %d %% when the outage began and %d %% when it ended", name, before[name], now)
