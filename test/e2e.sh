@@ -40,7 +40,7 @@ suite "store, killed 200 times" go test -count=1 -timeout 20m -run 'Kill|Crash' 
 suite "demo" go test -count=1 -timeout 10m -run Story ./internal/demo
 if [ "$(id -u)" = 0 ] && [ "$(uname)" = Linux ] && command -v apt-get >/dev/null || [ -n "${HALDANE_KUBECONFIG:-}" ]; then
   [ -n "${HALDANE_KUBECONFIG:-}" ] || apt-get update -qq >/dev/null 2>&1 || true
-  suite "full cluster" go test -count=1 -timeout 60m -run 'Pods|Traefik|Istio' ./test/cluster
+  suite "full cluster" go test -count=1 -timeout 60m -run 'Pods|Traefik|Istio|Flask' ./test/cluster
   HALDANE_LONG='' suite "releases on a cluster" go test -count=1 -timeout 25m -v ./test/kubernetes
 else
   skip "full cluster" "its node needs root and Debian's containerd, or HALDANE_KUBECONFIG"
@@ -48,6 +48,7 @@ fi
 suite "istiod and clients without a proxy" go test -count=1 -timeout 20m -v -run 'Istiod|MeshRoute' ./internal/traffic/istio ./internal/traffic/gatewayapi
 suite "Argo CD and Flux" go test -count=1 -timeout 40m -run DeliveryToolsAgree ./internal/app
 suite "Helm chart" go test -count=1 -timeout 20m ./test/chart
+suite "image" sh -c 'cd tools/image && go test -count=1 ./...'
 if have chromium command -v chromium; then
   suite "browser" go test -count=1 -timeout 10m ./internal/web
 else

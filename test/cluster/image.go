@@ -267,6 +267,15 @@ func (c *Cluster) Load(t testing.TB, image Image) {
 	}
 }
 
+// LoadArchive puts the images of an archive (docker save, ctr images export)
+// into the cluster's node, as Load does.
+func (c *Cluster) LoadArchive(t testing.TB, path string) {
+	t.Helper()
+	if err := c.importImage(path); err != nil {
+		t.Fatalf("load the image archive %s: %v", path, err)
+	}
+}
+
 func (c *Cluster) importImage(path string) error {
 	var command []string
 	switch load := os.Getenv("HALDANE_IMAGE_LOAD"); {
