@@ -40,8 +40,11 @@ const (
 	fError
 	fType // of an event of the responses API
 	fDelta
+	fOutputIndex
 	fItem // of its output
 	fItemType
+	fPart // of an item's content
+	fPartType
 	fVector
 	fEmbedding
 
@@ -131,6 +134,8 @@ var responseAnswer = responseHead((&node{}).
 	want("output.*.name", fToolName, word).
 	want("output.*.arguments", fToolArguments, pieces).
 	want("output.*.summary.*.text", fReasoning, pieces).
+	want("output.*.content.*", fPart, word).
+	want("output.*.content.*.type", fPartType, word).
 	want("output.*.content.*.text", fText, pieces).
 	want("output.*.content.*.refusal", fRefusal, pieces), "")
 
@@ -142,6 +147,8 @@ var responseEvent = responseHead((&node{}).
 	want("item", fItem, word).
 	want("item.type", fItemType, word).
 	want("item.name", fToolName, word).
+	want("item.arguments", fToolArguments, pieces).
+	want("output_index", fOutputIndex, word).
 	want("error", fError, word), "response.")
 
 func responseHead(n *node, at string) *node {

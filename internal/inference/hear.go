@@ -3,8 +3,6 @@ package inference
 import (
 	"strconv"
 	"strings"
-
-	"github.com/haldane-project/haldane/internal/release"
 )
 
 // open implements handler.
@@ -26,7 +24,9 @@ func (r *Reply) open(f field, _ byte) {
 		}
 		r.carries()
 	case fItem:
-		r.call = -1
+		r.closeItem()
+	case fPart:
+		r.part = part{}
 	case fOutput:
 		r.tensor.next(r.facts)
 	case fVector:
@@ -43,10 +43,14 @@ func (r *Reply) text(f field, p []byte) {
 	case fDelta:
 		r.delta(p)
 	case fText:
-		r.spoken(p)
+		r.words(p)
 	case fRefusal:
 		r.facts.Refusal = true
 	case fToolArguments:
+		if r.responds() {
+			r.item.argue(p)
+			return
+		}
 		r.argue(p)
 	case fVector:
 		r.vector.base64(p)
@@ -55,16 +59,22 @@ func (r *Reply) text(f field, p []byte) {
 	r.carries()
 }
 
-// delta is a piece of what the type of the event says.
+// delta is a piece of what the type of the event says, which may come later.
 func (r *Reply) delta(p []byte) {
-	switch kind := string(r.event.kind); {
-	case strings.HasPrefix(kind, "response.refusal"):
-		r.facts.Refusal = true
-	case strings.HasPrefix(kind, "response.function_call_arguments"):
-		r.argue(p)
-	case kind == "", strings.HasPrefix(kind, "response.output_text"):
+	if strings.HasPrefix(string(r.event.kind), "response.output_text") {
 		r.spoken(p)
+		return
 	}
+	r.event.delta = append(r.event.delta, p[:min(len(p), maxKept-len(r.event.delta))]...)
+}
+
+// words is a piece of the answer's text, in the place for it.
+func (r *Reply) words(p []byte) {
+	if r.responds() {
+		r.sayPart(p)
+		return
+	}
+	r.spoken(p)
 }
 
 // spoken is a piece of the text of the answer.
@@ -128,10 +138,8 @@ func (r *Reply) nameCall(name []byte) {
 	if len(name) == 0 {
 		return
 	}
-	if r.facts.API == release.ResponseAPI { // only an item of the type for it is a call
-		if r.call >= 0 && r.calls[r.call].name == "" {
-			r.calls[r.call].name = string(name)
-		}
+	if r.responds() { // only an item of the type for it is a call
+		r.item.name = string(name)
 		return
 	}
 	if r.call < 0 {
@@ -177,10 +185,11 @@ func (r *Reply) value(f field, k kind, w []byte) {
 	case fType:
 		r.named(w)
 	case fItemType:
-		if string(w) == "function_call" && (r.form == jsonForm || string(r.event.kind) == "response.output_item.added") {
-			r.newCall(0)
-			r.carries()
-		}
+		r.item.kind = string(w)
+	case fPartType:
+		r.knowPart(string(w))
+	case fOutputIndex:
+		r.event.index, r.event.indexed = integer(w), true
 	case fToolIndex:
 		r.findCall(integer(w))
 	case fToolName:

@@ -38,6 +38,8 @@ type Reply struct {
 	overlong bool   // ... and that was not all
 	calls    []call
 	call     int // the tool call under way; -1: not known yet
+	item     item
+	part     part
 	tensor   tensor
 	vector   vector
 }
@@ -53,6 +55,11 @@ type event struct {
 	choices  bool
 	choice   bool
 	hasUsage bool
+
+	// of the responses API
+	delta   []byte // of what its type says
+	index   int64  // of the output it is about
+	indexed bool   // index was said
 }
 
 // call is one tool call of the answer.
@@ -231,6 +238,7 @@ func (r *Reply) endJSON() (cause string) {
 // count completes figures; they hold for answers that broke off, too.
 func (r *Reply) count() {
 	a := r.facts
+	r.closeItem()
 	r.prose.end(a)
 	a.ToolCalls = len(r.calls)
 	if a.Streamed && a.OutputTokens == 0 && a.Chunks > 0 {
@@ -302,8 +310,11 @@ func (r *Reply) dispatch() {
 	case "response.failed", "error":
 		r.failed = true
 	}
+	if r.responds() {
+		r.endDelta()
+	}
 	r.filter.usageOnly = e.hasUsage && e.choices && !e.choice
-	*e = event{kind: e.kind[:0]}
+	*e = event{kind: e.kind[:0], delta: e.delta[:0]}
 	r.scanner.reset(r.scanner.root, r)
 }
 
