@@ -107,9 +107,8 @@ func say(words *strings.Builder, v any) bool {
 	if o == nil {
 		return false
 	}
-	if delta, ok := o["delta"].(string); ok && strings.HasPrefix(text(o["type"]), "response.output_text") {
-		words.WriteString(delta)
-		return true
+	if kind := text(o["type"]); strings.HasPrefix(kind, "response.") {
+		return sayEvent(words, kind, o)
 	}
 	choices, isChat := o["choices"].([]any)
 	for _, x := range choices {
@@ -125,15 +124,48 @@ func say(words *strings.Builder, v any) bool {
 		words.WriteString(text(c["text"]))
 	}
 	output, isResponse := o["output"].([]any)
+	isResponse = isResponse && text(o["object"]) == "response"
 	for _, x := range output {
-		item, _ := x.(map[string]any)
-		content, _ := item["content"].([]any)
-		for _, p := range content {
-			m, _ := p.(map[string]any)
-			words.WriteString(text(m["text"]))
+		if item, _ := x.(map[string]any); isResponse {
+			sayItem(words, item)
 		}
 	}
-	return isChat || isResponse && text(o["object"]) == "response"
+	return isChat || isResponse
+}
+
+// sayEvent appends what an event of the responses API says to the user.
+func sayEvent(words *strings.Builder, kind string, o map[string]any) bool {
+	switch {
+	case kind == "response.output_item.added":
+		item, _ := o["item"].(map[string]any)
+		if text(item["type"]) == "function_call" {
+			words.WriteString(text(item["name"]))
+		}
+	case strings.HasPrefix(kind, "response.output_text"), strings.HasPrefix(kind, "response.refusal"), strings.HasPrefix(kind, "response.function_call_arguments"):
+		words.WriteString(text(o["delta"]))
+	}
+	return true
+}
+
+// sayItem appends an output item of the responses API: a call, or the parts of a
+// message; what a model thinks is no answer.
+func sayItem(words *strings.Builder, item map[string]any) {
+	switch text(item["type"]) {
+	case "function_call":
+		words.WriteString(text(item["name"]))
+		words.WriteString(text(item["arguments"]))
+		return
+	case "reasoning":
+		return
+	}
+	content, _ := item["content"].([]any)
+	for _, p := range content {
+		m, _ := p.(map[string]any)
+		if !strings.HasPrefix(text(m["type"]), "reasoning") {
+			words.WriteString(text(m["text"]))
+			words.WriteString(text(m["refusal"]))
+		}
+	}
 }
 
 // sayCalls appends the names and arguments of tool calls.

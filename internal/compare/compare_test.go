@@ -60,6 +60,42 @@ func TestCompare(t *testing.T) {
 	}
 }
 
+// TestResponsesSay: of an answer of the responses API its words and calls count,
+// whole as in events, and nothing that the model thought.
+func TestResponsesSay(t *testing.T) {
+	whole := func(output string) *release.Leg {
+		return leg("application/json", `{"object":"response","output":[`+output+`]}`)
+	}
+	message := func(kind, text string) string {
+		return `{"type":"message","content":[{"text":"` + text + `","type":"` + kind + `"}]}`
+	}
+	const thought = `{"type":"reasoning","content":[{"text":"Let me think.","type":"reasoning_text"}],"summary":[{"text":"He thought.","type":"summary_text"}]},`
+	call := func(city string) string {
+		return `{"arguments":"{` + city + `}","name":"weather","type":"function_call"}`
+	}
+	for name, c := range map[string]struct {
+		leg  *release.Leg
+		want string
+	}{
+		"words":     {whole(thought + message("output_text", "Hello.")), "Hello."},
+		"a thought": {whole(message("reasoning_text", "Hm.")), ""},
+		"a refusal": {whole(`{"type":"message","content":[{"refusal":"No.","type":"refusal"}]}`), "No."},
+		"a call":    {whole(thought + call("Ulm")), "weather{Ulm}"},
+		"events": {leg("text/event-stream", "event: response.reasoning_text.delta\ndata: {\"type\":\"response.reasoning_text.delta\",\"delta\":\"Hm.\"}\n\n"+
+			"data: {\"item\":{\"name\":\"weather\",\"arguments\":\"\",\"type\":\"function_call\"},\"type\":\"response.output_item.added\"}\n\n"+
+			"data: {\"delta\":\"{Ulm}\",\"type\":\"response.function_call_arguments.delta\"}\n\n"+
+			"data: {\"type\":\"response.completed\",\"response\":{\"object\":\"response\",\"output\":["+strings.TrimSuffix(thought, ",")+"]}}\n\n"), "weather{Ulm}"},
+	} {
+		a, why := read(c.leg)
+		if why != "" || !a.hasText || a.text != c.want {
+			t.Errorf("%s says %q (%s), expected %q", name, a.text, why, c.want)
+		}
+	}
+	if r := NewDiffer(release.Comparing{Threshold: 1}).Compare(whole(call("Ulm")), whole(call("Bonn"))); r.Same {
+		t.Error("calls with other arguments are the same")
+	}
+}
+
 func TestSecretsAreMasked(t *testing.T) {
 	m := newMasks(release.Keeping{Fields: []string{"Email"}, Texts: []string{`\d{3}-\d{4}`}})
 	text := m.show([]byte(`{"email":"a@b.c","api_key":"k","x":{"accessToken":"t","max_tokens":5},"say":"Bearer abcdefgh123 call 555-1234 eyJhbGciOi.eyJzdWIi.c2ln"}`))
