@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -138,6 +139,19 @@ func (a answer) number() (v float64, ok bool, err error) {
 		return 0, false, fmt.Errorf("its query gives %v", v)
 	}
 	return v, true, nil
+}
+
+// from leaves out what tells nothing of the time after t: all samples but the last
+// one before it.
+func (a answer) from(t float64) answer {
+	out := answer{series: slices.Clone(a.series)}
+	for i, s := range out.series {
+		for len(s.samples) > 1 && s.samples[1].t <= t {
+			s.samples = s.samples[1:]
+		}
+		out.series[i].samples = s.samples
+	}
+	return out
 }
 
 // line cuts foreign text to one short printable line.

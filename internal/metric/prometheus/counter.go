@@ -30,11 +30,6 @@ type mark struct {
 // marks are the last samples of one version's series, by their labels.
 type marks map[string]mark
 
-// longestGap is how long a series may be away for its growth to count: longer,
-// and the weight may have changed meanwhile, so that the growth of both versions
-// is no fair comparison.
-const longestGap = 60.0 // seconds
-
 // gain counts what a counter's series gained behind the marks, and moves the
 // marks on. Samples at or before a mark are old news; a value that falls is a
 // counter that began again at zero; a series without a mark began at zero after
@@ -71,7 +66,7 @@ func (m marks) grow(s series, b births) (n int64, newest float64, gaps int) {
 		case across && !still:
 		case !known:
 			grown += x.v
-		case x.t-last.T > longestGap:
+		case x.t-last.T > max(b.gap, leastGap):
 			gaps++
 		case x.v < last.V:
 			grown += x.v
@@ -111,6 +106,7 @@ type births struct {
 	// scraped is when an instance was scraped first, where that is known: what its
 	// series hold then may be old.
 	scraped map[string]float64
+	gap     float64 // spacing.longestGap; 0: leastGap
 }
 
 func (b births) of(labels map[string]string) float64 {

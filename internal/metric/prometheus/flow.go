@@ -31,6 +31,7 @@ type flow struct {
 	sources [2]*source
 
 	state  *flowState
+	every  spacing
 	times  [2]bounds
 	newest [2]float64   // seconds since 1970, of counted samples
 	grown  [2]time.Time // of the last poll that brought a request
@@ -69,8 +70,15 @@ func (f *flow) count(who int, p part, at time.Time, since births) (gaps int) {
 		return 0
 	}
 	seen := f.state.Marks[who]
+	apart := append(seen.gaps(p.total), seen.gaps(p.bins)...)
+	if f.every.median() == 0 {
+		f.every.add(apart)
+	} else {
+		defer f.every.add(apart) // what is a gap does not follow from itself
+	}
+	since.gap = f.every.longestGap()
 	if who == stable && len(seen) == 0 {
-		since = births{since: math.Inf(1)} // it ran before: what its series hold when first seen is no gain
+		since.since = math.Inf(1) // it ran before: what its series hold when first seen is no gain
 	}
 	got, newest, gaps := seen.gain(p.total, since, p.layout)
 	if p.bad.series != nil || len(f.state.Bad[who]) > 0 {
@@ -83,7 +91,7 @@ func (f *flow) count(who int, p part, at time.Time, since births) (gaps int) {
 	if got.N > 0 || times.total() > 0 {
 		f.grown[who] = at
 	}
-	if newest = max(newest, last); newest <= seconds(at)+longestGap { // a time far ahead proves nothing
+	if newest = max(newest, last); newest <= seconds(at)+leastGap { // a time far ahead proves nothing
 		f.newest[who] = max(f.newest[who], newest)
 	}
 	return gaps + more
@@ -175,7 +183,12 @@ func sideOf(k release.MetricKind, c count) (judge.Side, count) {
 
 // past is what stable gained in the time before the run.
 func (f *flow) past(m release.Metric, p part, started time.Time) judge.History {
-	since := births{since: seconds(started.Add(-past))}
+	var every spacing
+	every.add(append(marks{}.gaps(p.total), marks{}.gaps(p.bins)...))
+	since := births{since: seconds(started.Add(-past)), gap: every.longestGap()}
+	for _, a := range []*answer{&p.total, &p.bad, &p.bins} {
+		*a = a.from(since.since)
+	}
 	if len(p.bins.series) > 0 {
 		return pastTimes(m, p.bins, since, p.layout)
 	}

@@ -7,7 +7,7 @@
 // evidence, with the reason; none of them is ever a zero.
 //
 // Read this file first, then source.go (what is asked for a metric), layout.go
-// (routers' series), reader.go, flow.go, counter.go and buckets.go (samples to
+// (routers' series), reader.go, flow.go, counter.go, spacing.go and buckets.go (samples to
 // counts), level.go (queries of a level) and client.go (what is sent, and what of an answer is believed).
 package prometheus
 
@@ -55,7 +55,7 @@ type Options struct {
 	Fresh    func() <-chan struct{}
 	Interval time.Duration // between polls: 1 second
 	Timeout  time.Duration // of one query: 5 seconds
-	Stale    time.Duration // a newest sample older than this is no evidence: 1 minute
+	Stale    time.Duration // a newest sample older than this, and than three scrapes, is no evidence: 1 minute
 	Window   time.Duration // what $window stands for: 1 minute
 }
 

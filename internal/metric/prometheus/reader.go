@@ -374,7 +374,11 @@ func (r *reader) missing(now time.Time) string {
 		why = append(why, r.why)
 	}
 	if r.gaps > 0 {
-		why = append(why, fmt.Sprintf("%d series had gaps of more than %.0f s, which are left out", r.gaps, longestGap))
+		longest := leastGap
+		for _, f := range r.flows {
+			longest = max(longest, f.every.longestGap())
+		}
+		why = append(why, fmt.Sprintf("%d series had gaps of more than %.0f s, which are left out", r.gaps, longest))
 		r.gaps = 0
 	}
 	return strings.Join(why, "; ")
@@ -386,15 +390,16 @@ func (r *reader) quiet(f *flow, now time.Time) string {
 	if m := r.subject.Metrics[f.metrics[0]]; f.name != requestsFlow && f.name != timesFlow {
 		what = "metric " + m.Name + " of "
 	}
+	stale := f.every.patience(r.provider.options.Stale)
 	for _, who := range []int{canary, stable} {
 		age := now.Sub(r.opened)
 		if n := f.newest[who]; n > 0 {
 			age = min(age, now.Sub(time.UnixMilli(int64(n*1000))))
 		}
-		if age >= r.provider.options.Stale {
+		if age >= stale {
 			return fmt.Sprintf("%s%s has no sample of the last %s", what, r.names[who], rounded(age))
 		}
-		if idle := now.Sub(f.grown[who]); idle >= r.provider.options.Stale {
+		if idle := now.Sub(f.grown[who]); idle >= stale {
 			return fmt.Sprintf("no request has reached %s for %s", r.names[who], rounded(idle))
 		}
 	}

@@ -1,0 +1,117 @@
+package prometheus
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/haldane-project/haldane/internal/metric"
+	"github.com/haldane-project/haldane/internal/release"
+)
+
+// simulated is a Prometheus server on the clock of a bubble: it scraped both
+// versions at given times, and answers ranges of a counter without labels.
+type simulated struct {
+	scraped func(i int) time.Time // the i-th scrape, on the server's clock
+	value   func(version string, at time.Time) float64
+	ahead   time.Duration // of the server's clock
+
+	mu    sync.Mutex
+	asked []time.Time // one for each version and flow
+}
+
+var (
+	askedVersion = regexp.MustCompile(`version="(\w+)"`)
+	askedRange   = regexp.MustCompile(`\[(\d+)s\]`)
+)
+
+// RoundTrip implements http.RoundTripper.
+func (s *simulated) RoundTrip(r *http.Request) (*http.Response, error) {
+	_ = r.ParseForm()
+	text := r.PostForm.Get("query")
+	at, _ := strconv.ParseFloat(r.PostForm.Get("time"), 64)
+	length, _ := strconv.ParseFloat(askedRange.FindStringSubmatch(text)[1], 64)
+	s.mu.Lock()
+	s.asked = append(s.asked, time.Now())
+	s.mu.Unlock()
+	var values []string
+	for i := 0; ; i++ {
+		x := s.scraped(i)
+		if t := seconds(x); x.After(time.Now().Add(s.ahead)) || t > at {
+			break
+		} else if t > at-length {
+			values = append(values, fmt.Sprintf(`[%.3f,"%g"]`, t, s.value(askedVersion.FindStringSubmatch(text)[1], x)))
+		}
+	}
+	body := `{"status":"success","data":{"resultType":"matrix","result":[`
+	if len(values) > 0 {
+		body += `{"metric":{"code":"200"},"values":[` + strings.Join(values, ",") + `]}`
+	}
+	return &http.Response{StatusCode: http.StatusOK, Header: http.Header{"Content-Type": {"application/json"}},
+		Body: io.NopCloser(bytes.NewReader([]byte(body + `]}}`)))}, nil
+}
+
+// open opens a reader of errors.
+func (s *simulated) open(t *testing.T) metric.Reader {
+	t.Helper()
+	p, err := New(Options{URL: "http://simulated", Transport: s})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := p.Open(t.Context(), subject(release.Metric{Name: "errors", Kind: release.Errors}), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// TestOneMinuteIsAnIntervalAndNoGap: Prometheus' default, a little late or early,
+// as it comes: every request counts, and nothing is missing in between.
+func TestOneMinuteIsAnIntervalAndNoGap(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		began, rnd := time.Now(), rand.New(rand.NewPCG(3, 4))
+		var jitter [60]time.Duration
+		for i := range jitter {
+			jitter[i] = time.Duration(rnd.IntN(2000)-1000) * time.Millisecond
+		}
+		s := &simulated{
+			scraped: func(i int) time.Time {
+				return began.Add(-10*time.Minute + 20*time.Second + time.Duration(i)*time.Minute + jitter[i%len(jitter)])
+			},
+			value: func(version string, at time.Time) float64 {
+				if version == "canary0000" { // it came with the run
+					return max(0, at.Sub(began).Seconds())
+				}
+				return 10_000 + 9*at.Sub(began).Seconds()
+			},
+		}
+		r := s.open(t)
+		defer r.Close()
+		var canary, stable int64
+		for range 20 * 60 {
+			time.Sleep(time.Second)
+			got, err := r.Read(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got.Missing != "" && time.Since(began) > 2*time.Minute {
+				t.Fatalf("after %v: %s", time.Since(began), got.Missing)
+			}
+			for _, x := range got.Samples {
+				canary, stable = canary+x.Batch.Canary.N, stable+x.Batch.Stable.N
+			}
+		}
+		if canary < 1100 || canary > 1200 || stable < 9*1080 || stable > 9*1200 {
+			t.Errorf("of 1200 and 10800 requests in 20 minutes %d and %d are evidence", canary, stable)
+		}
+	})
+}
