@@ -1,6 +1,7 @@
 package inference
 
 import (
+	"math"
 	"strconv"
 	"strings"
 )
@@ -197,7 +198,7 @@ func (r *Reply) value(f field, k kind, w []byte) {
 	case fVector:
 		r.vector.count++
 	default:
-		r.figure(f, k, w)
+		r.figure(f, w)
 	}
 }
 
@@ -208,6 +209,8 @@ func (r *Reply) element(f field, k kind, w []byte) bool {
 		r.tensor.value(k, w)
 	case fEmbedding:
 		r.vector.value(k, w)
+	case fScore:
+		r.score(w)
 	case fError:
 		r.failed = r.failed || k == isString
 	default:
@@ -216,8 +219,19 @@ func (r *Reply) element(f field, k kind, w []byte) bool {
 	return true
 }
 
+// score takes a score of any JSON. What stands in its place and is no number,
+// such as null or NaN, is told as that.
+func (r *Reply) score(w []byte) {
+	v, err := strconv.ParseFloat(string(w), 64)
+	if err != nil || math.IsNaN(v) || math.IsInf(v, 0) {
+		r.facts.NaN++
+		return
+	}
+	r.facts.Score, r.facts.Scored = v, true
+}
+
 // figure takes the values that are figures.
-func (r *Reply) figure(f field, k kind, w []byte) {
+func (r *Reply) figure(f field, w []byte) {
 	a := r.facts
 	switch f {
 	case fInputTokens:
@@ -234,13 +248,6 @@ func (r *Reply) figure(f field, k kind, w []byte) {
 		r.tensor.dimension(integer(w))
 	case fClass:
 		set(&a.Class, w[:min(len(w), maxClass)])
-	case fScore:
-		switch v, err := strconv.ParseFloat(string(w), 64); {
-		case k == notNumber:
-			a.NaN++
-		case err == nil:
-			a.Score, a.Scored = v, true
-		}
 	}
 }
 

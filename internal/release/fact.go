@@ -138,7 +138,7 @@ var facts = map[Fact]FactOf{
 	FactEmpty:      share(func(a *Answer) (bool, bool) { return a.Empty, a.says() }),
 	FactRepeated:   share(func(a *Answer) (bool, bool) { return a.Repeated, a.says() }),
 	FactTruncated:  share(func(a *Answer) (bool, bool) { return a.Truncated, a.says() }),
-	FactNotANumber: share(func(a *Answer) (bool, bool) { return a.NaN > 0, a.Length > 0 }),
+	FactNotANumber: share(func(a *Answer) (bool, bool) { return a.NaN > 0, a.Length > 0 || a.Scored || a.NaN > 0 }),
 	FactAbandoned:  {Form: ShareFact, Faults: true, Bad: abandoned},
 
 	FactVotes:       {Form: ShareFact, Heard: true, Bad: func(o *Observation) (bool, bool) { return o.Feedback.Vote == VoteDown, o.Feedback.Vote != "" }},
