@@ -130,7 +130,7 @@ var facts = map[Fact]FactOf{
 	FactCachedTokens:     {Form: AmountFact, Unit: "tokens", Input: true, Amount: answered(func(a *Answer) (float64, bool) { return float64(a.CachedTokens), a.InputTokens > 0 })},
 	FactReasoningTokens:  {Form: AmountFact, Unit: "tokens", ByInput: true, Amount: answered(func(a *Answer) (float64, bool) { return float64(a.ReasoningTokens), a.OutputTokens > 0 })},
 	FactCost:             {Form: AmountFact, ByInput: true, Amount: answered(func(a *Answer) (float64, bool) { return a.Cost, a.Priced })},
-	FactScore:            {Form: AmountFact, Amount: answered(func(a *Answer) (float64, bool) { return positive(a.Score), a.Scored })},
+	FactScore:            {Form: AmountFact, Amount: answered(func(a *Answer) (float64, bool) { return signed(a.Score), a.Scored })},
 	FactNorm:             {Form: AmountFact, Amount: answered(func(a *Answer) (float64, bool) { return positive(a.Norm), a.API == EmbeddingAPI && a.Length > 0 })},
 
 	FactRefusal:    share(func(a *Answer) (bool, bool) { return a.Refusal || a.RefusalPhrase, a.says() }),
@@ -180,6 +180,28 @@ func (a *Answer) says() bool {
 		return false
 	}
 	return a.API == ChatAPI || a.API == CompletionAPI || a.API == ResponseAPI
+}
+
+// The least and the greatest score, without its sign, that the scale tells apart.
+const (
+	leastScore    = 1e-6
+	greatestScore = 1e9
+)
+
+// signed is a score, such as a regression or log-odds, as the scale of amounts
+// takes it, where the order is kept and nothing but the order means anything.
+// Positive scores lie in its upper half, as far apart as they are; negative ones
+// below, a little nearer to each other; those around 0 between.
+func signed(v float64) float64 {
+	const lift, zero = 1e9, 5e2
+	switch m := min(math.Abs(v), greatestScore); {
+	case math.IsNaN(v) || m < leastScore:
+		return zero
+	case v > 0:
+		return m * lift
+	default:
+		return math.Pow(greatestScore/m, 0.75) / lift
+	}
 }
 
 // positive is a value as the scale of amounts takes it.

@@ -69,6 +69,36 @@ func TestFactsAreEvidence(t *testing.T) {
 	}
 }
 
+// TestNegativeScoresDrift: log-odds that got worse are found, below 0 as above.
+func TestNegativeScoresDrift(t *testing.T) {
+	for _, was := range []float64{-2, 2} {
+		w := newModels(about("score", release.FactScore))
+		w.weight = release.Full / 2
+		r := w.open(t, embedded.New(w.recorder, nil), nil)
+		run, err := judge.New(judge.Policy{Alpha: 0.01, AlphaPromote: 0.05, Horizon: 1800, Looseness: []float64{1},
+			Metrics: []judge.Metric{{Name: "score", Kind: judge.Drift, Share: 1, Limit: math.NaN()}}}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range 2000 {
+			noise := float64(i%10) / 20
+			w.says(w.subject.Stable.ID, release.Answer{Score: was + noise, Scored: true})
+			w.says(w.subject.Canary.ID, release.Answer{Score: was - 1 + noise, Scored: true})
+			if i%50 > 0 {
+				continue
+			}
+			for _, s := range read(t, r).Samples {
+				if err := run.Update(0, s.Batch); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		if rep := run.Report(0); rep.Verdict != judge.Fail {
+			t.Errorf("scores around %g that fell by 1: %s", was, rep.Reason)
+		}
+	}
+}
+
 // TestClassesKeepTheirNumbers over a restart, however many there are.
 func TestClassesKeepTheirNumbers(t *testing.T) {
 	w := newModels(about("class", release.FactClass))
