@@ -72,12 +72,6 @@ func judgeMetric(m release.Metric, perUser bool) judge.Metric {
 	}
 	if fact, ok := m.Source.Fact(); ok {
 		out.Unit, out.Split = fact.Unit, fact.Input
-		if out.Kind == judge.Proportion {
-			out.PerUnit = perUser
-			if !perUser {
-				out.Interval = burst
-			}
-		}
 	}
 	if m.Kind == release.Mean && (m.Source.Feedback != "" || m.Source.Evaluator != nil) {
 		out.Most = 1 // how far scores are below 1
@@ -85,21 +79,27 @@ func judgeMetric(m release.Metric, perUser bool) judge.Metric {
 	if m.Source.Server.Name != "" {
 		out.Unit, out.Split = m.Source.Server.Unit(), m.Source.Server.Input()
 	}
-	if m.Source == (release.Source{}) {
-		switch m.Kind {
-		case release.Errors:
-			out.Guard, out.PerUnit = guarded, perUser
-			if !perUser {
-				out.Interval = burst
-			}
-		case release.Latency:
-			out.Guard = guarded
+	if out.Kind == judge.Proportion && ofRequests(m.Source) {
+		if out.PerUnit = perUser; !perUser {
+			out.Interval = burst
 		}
+	}
+	// What is known of before the run is of requests: the times of users can not be
+	// held against it, as those who fail can, who are fewer than the requests that do.
+	if m.Source == (release.Source{}) && (m.Kind == release.Errors || m.Kind == release.Latency && !perUser) {
+		out.Guard = guarded
 	}
 	if m.Limit != nil {
 		out.Limit, out.LimitBelow = m.Limit.Value, m.Limit.Below
 	}
 	return out
+}
+
+// ofRequests reports whether each request, or what is said of its answer, has an
+// outcome of its own, as it is told by who draws the version.
+func ofRequests(s release.Source) bool {
+	_, fact := s.Fact()
+	return fact || s.Response != "" || s == (release.Source{})
 }
 
 func judgeKind(k release.MetricKind) judge.Kind {

@@ -30,8 +30,14 @@ func TestPolicy(t *testing.T) {
 		t.Error(diff)
 	}
 	a.PerUser = true
-	if got := Policy(a, p).Metrics; !got[0].PerUnit || got[0].Interval != 0 || got[1].PerUnit || !got[3].PerUnit {
-		t.Errorf("a sticky release is judged by %+v, expected users for errors and shares", got)
+	if got := Policy(a, p).Metrics; !got[0].PerUnit || got[0].Interval != 0 || got[1].Guard != 0 || !got[3].PerUnit {
+		t.Errorf("a sticky release is judged by %+v, expected users for errors and shares, and no guard of their times", got)
+	}
+	broken := release.Metric{Name: "broken", Kind: release.Proportion, Share: 0.5, Source: release.Source{Response: "5xx"}}
+	for _, perUser := range []bool{false, true} {
+		if got := judgeMetric(broken, perUser); got.PerUnit != perUser || (got.Interval > 0) == perUser {
+			t.Errorf("a share of answers is judged by %+v, expected users (%v) or intervals beside requests", got, perUser)
+		}
 	}
 	for i, want := range []int{1, 0, 1, 0} {
 		if got := LooseIndex(p, i); got != want {

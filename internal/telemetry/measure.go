@@ -40,9 +40,7 @@ type measures struct {
 	of     []Measure
 	faults bool     // some of them are told of clients' faults too
 	users  []*users // of shares, by measure; used by Drain only; nil: not assigned by user
-
-	mu   sync.Mutex
-	seen []*judge.Units // users who have a value, by measure; nil: not assigned by user
+	seen   []seen   // users who have a value, by measure; nil: not assigned by user
 }
 
 func newMeasures(of []Measure, byUser bool) *measures {
@@ -50,7 +48,7 @@ func newMeasures(of []Measure, byUser bool) *measures {
 	for _, x := range of {
 		m.faults = m.faults || x.Faults
 		if byUser {
-			m.users, m.seen = append(m.users, newUsers()), append(m.seen, judge.NewUnits(mostUsers))
+			m.users, m.seen = append(m.users, newUsers()), append(m.seen, newSeen())
 		}
 	}
 	return m
@@ -58,12 +56,7 @@ func newMeasures(of []Measure, byUser bool) *measures {
 
 // first reports whether a value counts: where users are assigned, their first.
 func (m *measures) first(i int, unit uint64) bool {
-	if m.seen == nil {
-		return true
-	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.seen[i].First(unit)
+	return m.seen == nil || m.seen[i].first(unit)
 }
 
 // measured is a measure of one side of a portion.

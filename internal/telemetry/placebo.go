@@ -3,6 +3,7 @@ package telemetry
 import (
 	"hash/maphash"
 	"math/bits"
+	"sync"
 
 	"github.com/haldane-project/haldane/internal/judge"
 	"github.com/haldane-project/haldane/internal/release"
@@ -26,9 +27,38 @@ func (p placebo) draws(o *release.Observation, share release.Weight) bool {
 	return release.Weight(point) < share //nolint:gosec // below Full
 }
 
-// mostUsers bounds the failed users that are remembered; beyond it no user
-// fails for the first time, which loses power and accuses nobody.
+// mostUsers bounds the users that are remembered; beyond it no user
+// fails, or is timed, for the first time, which loses power and accuses nobody.
 const mostUsers = 1 << 17
+
+// tapUsers is what a tap remembers of users: who was counted before.
+type tapUsers struct {
+	bad          [badUsers]*users // only Drain uses them
+	times, sizes seen
+}
+
+func newTapUsers() *tapUsers {
+	t := &tapUsers{times: newSeen(), sizes: newSeen()}
+	for i := range t.bad {
+		t.bad[i] = newUsers()
+	}
+	return t
+}
+
+// seen tells who was counted before, to whoever counts.
+type seen struct {
+	mu    *sync.Mutex
+	units *judge.Units
+}
+
+func newSeen() seen { return seen{&sync.Mutex{}, judge.NewUnits(mostUsers)} }
+
+// first reports whether the user was not counted before.
+func (s seen) first(unit uint64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.units.First(unit)
+}
 
 // users tells who failed before.
 type users struct{ before *judge.Units }

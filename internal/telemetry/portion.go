@@ -13,17 +13,39 @@ type portion struct {
 type side struct {
 	n, bad   int64
 	class    [classes]int64
-	failed   []uint64 // units of the failed requests, where users are told apart
 	bins     [numBins]uint32
-	bytes    [numBins]uint32
-	measured []measured // nil: no answer yet
+	bytes    [numBins]uint32 // where users are told apart, of each the first
+	byUser   *byUser         // nil: nothing was counted by user yet
+	measured []measured      // nil: no answer yet
+}
+
+// byUser is what a side holds where users are told apart.
+type byUser struct {
+	bad   [badUsers][]uint64 // units of the bad requests
+	times [numBins]uint32    // of each user the first
+}
+
+// What requests can be bad by: they failed, or by the class of their status code.
+const (
+	failed = iota
+	clientError
+	serverError
+	badUsers
+)
+
+// users makes it on first use.
+func (s *side) users() *byUser {
+	if s.byUser == nil {
+		s.byUser = &byUser{}
+	}
+	return s.byUser
 }
 
 // count adds a request. The time of one that takes long is counted when it is
 // overdue, and not again at its end: both versions' times are cut at one age.
-func (s *side) count(e *ended, m *measures) {
+func (s *side) count(e *ended, t *Tap) {
 	if e.answer != nil && e.stage != release.Overdue {
-		s.measure(e, m)
+		s.measure(e, t.measures)
 	}
 	if e.fault || e.heard != nil {
 		return
@@ -31,15 +53,35 @@ func (s *side) count(e *ended, m *measures) {
 	if e.stage != release.Overdue {
 		s.n++
 		s.class[e.class]++
+		if t.users != nil {
+			s.badBy(e)
+		}
 		if e.failed {
 			s.bad++
-			s.failed = append(s.failed, e.unit)
 			return
 		}
-		s.bytes[e.bytes]++
+		if t.users == nil || t.users.sizes.first(e.unit) {
+			s.bytes[e.bytes]++
+		}
 	}
 	if e.stage != release.EndedOverdue {
 		s.bins[e.bin]++
+		if t.users != nil && t.users.times.first(e.unit) {
+			s.users().times[e.bin]++
+		}
+	}
+}
+
+// badBy notes whose request was bad, and by what.
+func (s *side) badBy(e *ended) {
+	if e.failed {
+		s.users().bad[failed] = append(s.users().bad[failed], e.unit)
+	}
+	switch e.class {
+	case 4:
+		s.users().bad[clientError] = append(s.users().bad[clientError], e.unit)
+	case 5:
+		s.users().bad[serverError] = append(s.users().bad[serverError], e.unit)
 	}
 }
 
@@ -58,7 +100,6 @@ func (p *portion) into(sum *portion) *portion {
 func (s *side) add(from *side) {
 	s.n += from.n
 	s.bad += from.bad
-	s.failed = append(s.failed, from.failed...)
 	for i, n := range from.class {
 		s.class[i] += n
 	}
@@ -68,35 +109,69 @@ func (s *side) add(from *side) {
 	for i, n := range from.bytes {
 		s.bytes[i] += n
 	}
+	if from.byUser != nil {
+		s.users().add(from.byUser)
+	}
 	s.addMeasured(from)
+}
+
+func (u *byUser) add(from *byUser) {
+	for i := range u.bad {
+		u.bad[i] = append(u.bad[i], from.bad[i]...)
+	}
+	for i, n := range from.times {
+		u.times[i] += n
+	}
 }
 
 // portion is what is handed out of a sum.
 func (t *Tap) portion(p *portion) Portion {
 	out := Portion{Share: p.share}
 	for who, to := range map[int]*Count{stable: &out.Rest, canary: &out.Canary, labelled: &out.Placebo} {
-		s := &p.sides[who]
-		*to = s.take()
-		if t.users != nil {
-			to.Users, to.Firsts = t.users.count(s.failed)
-			for i := range to.Measured {
-				to.Measured[i].Users, to.Measured[i].Firsts = t.measures.users[i].count(s.measured[i].failed)
-			}
-		}
+		*to = p.sides[who].take()
+		t.countUsers(&p.sides[who], to)
 	}
 	all := &p.sides[stable]
 	all.add(&p.sides[labelled])
 	out.Stable = all.take()
-	out.Stable.Users, out.Stable.Firsts = out.Rest.Users+out.Placebo.Users, out.Rest.Firsts+out.Placebo.Firsts
-	for _, part := range [2][]Measured{out.Rest.Measured, out.Placebo.Measured} {
-		for i, m := range part {
-			out.Stable.Measured[i].Users += m.Users
-			out.Stable.Measured[i].Firsts += m.Firsts
-		}
-	}
+	out.Stable.addUsers(&out.Rest)
+	out.Stable.addUsers(&out.Placebo)
 	return out
 }
 
+// countUsers tells whose requests were bad, and whose for the first time.
+func (t *Tap) countUsers(s *side, to *Count) {
+	if t.users == nil {
+		return
+	}
+	if u := s.byUser; u != nil {
+		to.Users, to.Firsts = t.users.bad[failed].count(u.bad[failed])
+		to.Coded[4].Users, to.Coded[4].Firsts = t.users.bad[clientError].count(u.bad[clientError])
+		to.Coded[5].Users, to.Coded[5].Firsts = t.users.bad[serverError].count(u.bad[serverError])
+	}
+	for i := range to.Measured {
+		to.Measured[i].Users, to.Measured[i].Firsts = t.measures.users[i].count(s.measured[i].failed)
+	}
+}
+
+// addUsers sums the users of a part: none is in both.
+func (c *Count) addUsers(part *Count) {
+	c.Users += part.Users
+	c.Firsts += part.Firsts
+	for i, x := range part.Coded {
+		c.Coded[i].Users += x.Users
+		c.Coded[i].Firsts += x.Firsts
+	}
+	for i, m := range part.Measured {
+		c.Measured[i].Users += m.Users
+		c.Measured[i].Firsts += m.Firsts
+	}
+}
+
 func (s *side) take() Count {
-	return Count{N: s.n, Bad: s.bad, Class: s.class, Bins: sparse(s.bins[:]), Bytes: sparse(s.bytes[:]), Measured: s.takeMeasured()}
+	c := Count{N: s.n, Bad: s.bad, Class: s.class, Bins: sparse(s.bins[:]), Bytes: sparse(s.bytes[:]), Measured: s.takeMeasured()}
+	if s.byUser != nil {
+		c.Times = sparse(s.byUser.times[:])
+	}
+	return c
 }

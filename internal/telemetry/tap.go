@@ -35,7 +35,7 @@ type Tap struct {
 	first    atomic.Int64
 	wake     chan struct{}
 	placebo  placebo
-	users    *users    // nil: requests are not assigned by user
+	users    *tapUsers // nil: requests are not assigned by user
 	measures *measures // nil: nothing is taken of models' answers
 	divided  divisions // only Drain uses it
 	cells    []tapCell
@@ -103,7 +103,7 @@ type TapOptions struct {
 	// overdue: how requests were divided is known then. Nil: as they end.
 	Told func() time.Duration
 	// Users says that requests are assigned by user (Observation.Unit), so that a
-	// user is what was drawn.
+	// user is what was drawn, and counts once.
 	Users bool
 	// Measures are taken of models' answers.
 	Measures []Measure
@@ -137,15 +137,24 @@ type Count struct {
 	N, Bad int64
 	Class  [6]int64 // requests by the class of their status code; 0: no answer
 	Bins   []judge.BinCount
-	Bytes  []judge.BinCount // sizes of the answers of successful requests (judge.Amount)
-	// Users had a failed request since the last draining, Firsts of them for the
-	// first time (TapOptions.Users).
-	Users, Firsts int64
+	// Bytes are sizes of the answers of successful requests (judge.Amount): with
+	// TapOptions.Users, of each user the first.
+	Bytes []judge.BinCount
+	// With TapOptions.Users only: the total time of each user's first successful
+	// request, who had a failed request since the last draining, and who one with a
+	// status code of a class (4 and 5 only).
+	Times []judge.BinCount
+	UserCount
+	Coded [6]UserCount
 	// Measured are the TapOptions.Measures, in their order; nil: no answer came.
 	Measured []Measured
 	// Seconds are the Bins of each second (History only); not to be changed.
 	Seconds [][]judge.BinCount
 }
+
+// UserCount is how many users had a bad request since the last draining, and how
+// many of them the first of the tap.
+type UserCount struct{ Users, Firsts int64 }
 
 // Tap begins to keep the evidence of two versions. It must be closed.
 func (r *Recorder) Tap(rel string, stable, canary release.VersionID, o TapOptions) *Tap {
@@ -162,7 +171,7 @@ func (r *Recorder) Tap(rel string, stable, canary release.VersionID, o TapOption
 		cells:    make([]tapCell, r.stripes),
 	}
 	if o.Users {
-		t.users = newUsers()
+		t.users = newTapUsers()
 	}
 	if len(o.Measures) > 0 {
 		t.measures = newMeasures(o.Measures, o.Users)
@@ -345,17 +354,17 @@ func (c *tapCell) wait(t *Tap, e ended) {
 		c.waiting = append(c.waiting, e)
 		return
 	}
-	c.of(e.share).sides[e.who].count(&e, t.measures)
+	c.of(e.share).sides[e.who].count(&e, t)
 }
 
 // release counts those that began before a moment; it reports whether a failed
 // request of the canary still waits.
-func (c *tapCell) release(before int64, m *measures) (failure bool) {
+func (c *tapCell) release(before int64, t *Tap) (failure bool) {
 	kept := c.waiting[:0]
 	for i := range c.waiting {
 		e := c.waiting[i]
 		if e.begin < before {
-			c.of(e.share).sides[e.who].count(&e, m)
+			c.of(e.share).sides[e.who].count(&e, t)
 			continue
 		}
 		failure = failure || e.failed && e.who == canary
@@ -382,7 +391,7 @@ func (t *Tap) Drain() Portions {
 	for i := range t.cells {
 		c := &t.cells[i]
 		c.mu.Lock()
-		waits = c.release(before, t.measures) || waits
+		waits = c.release(before, t) || waits
 		for _, p := range c.portions {
 			sums[p.share] = p.into(sums[p.share])
 		}

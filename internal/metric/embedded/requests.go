@@ -20,17 +20,18 @@ type requests struct {
 	past    []*release.Answer // of stable, before the run
 	pace    *pace
 	overdue func(release string, age time.Duration)
+	perUser bool // users are what was drawn
 }
 
 func newRequests(p *Provider, s metric.Subject, c cursor, opened time.Time) *requests {
-	r := &requests{metrics: s.Metrics, name: s.Release.Name, overdue: p.overdue}
+	r := &requests{metrics: s.Metrics, name: s.Release.Name, overdue: p.overdue, perUser: s.Release.Analysis.PerUser}
 	r.pace = newPace(s.Metrics, p.recorder.History(r.name, s.Stable.ID, s.Started.Add(-past), opened))
 	r.past = p.recorder.Answers(r.name, s.Stable.ID, s.Started.Add(-pastAnswers), s.Started)
-	r.facts = newFacts(s.Metrics, s.Release.Analysis.PerUser, c.Facts, r.past)
+	r.facts = newFacts(s.Metrics, r.perUser, c.Facts, r.past)
 	for i := range r.held {
 		r.held[i] = make([]compared, len(r.facts.index))
 	}
-	o := telemetry.TapOptions{WarmUp: s.Release.Analysis.WarmUp, First: c.First, Users: s.Release.Analysis.PerUser, Measures: r.facts.measures}
+	o := telemetry.TapOptions{WarmUp: s.Release.Analysis.WarmUp, First: c.First, Users: r.perUser, Measures: r.facts.measures}
 	if f := p.settled; f != nil { // only a draining calls it
 		o.Settled = func() time.Time { return f(r.name, r.pace.wait()) }
 	}
@@ -95,7 +96,7 @@ func (r *requests) samples(at float64, share release.Weight, canary, stable tele
 	of := judge.Batch{At: at, Share: fraction(share)}
 	for i, m := range r.metrics {
 		if isRequest(m) && !isFact(m) {
-			of.Canary, of.Stable = sideOf(m, canary), sideOf(m, stable)
+			of.Canary, of.Stable = r.sideOf(m, canary), r.sideOf(m, stable)
 			out = append(out, metric.Sample{Metric: i, Batch: of})
 		}
 	}
@@ -110,18 +111,23 @@ func (r *requests) samples(at float64, share release.Weight, canary, stable tele
 func fraction(w release.Weight) float64 { return float64(w) / float64(release.Full) }
 
 // sideOf is a count as the judge reads it. The events of a rate are the
-// requests that were answered: a version that hangs answers fewer.
-func sideOf(m release.Metric, c telemetry.Count) judge.Side {
+// requests that were answered: a version that hangs answers fewer. Where users
+// keep their version, times and sizes are those of each user's first request: one
+// who asks often, and is slow with any version, would else decide.
+func (r *requests) sideOf(m release.Metric, c telemetry.Count) judge.Side {
 	switch m.Source.Response {
 	case clientErrors:
-		return judge.Side{N: c.N, Bad: c.Class[4]}
+		return judge.Side{N: c.N, Bad: c.Class[4], Units: c.Coded[4].Users, Firsts: c.Coded[4].Firsts}
 	case serverErrors:
-		return judge.Side{N: c.N, Bad: c.Class[5]}
+		return judge.Side{N: c.N, Bad: c.Class[5], Units: c.Coded[5].Users, Firsts: c.Coded[5].Firsts}
 	case size:
 		return judge.Side{Bins: c.Bytes}
 	}
 	switch m.Kind {
 	case release.Latency:
+		if r.perUser {
+			return judge.Side{Bins: c.Times}
+		}
 		return judge.Side{Bins: c.Bins}
 	case release.Rate:
 		return judge.Side{N: c.N, Bad: c.N}
@@ -135,9 +141,11 @@ func historyOf(m release.Metric, c telemetry.Count) judge.History {
 	if m.Source.Response != "" {
 		return judge.History{}
 	}
-	side := sideOf(m, c)
-	h := judge.History{N: side.N, Bad: side.Bad, Bins: side.Bins}
-	if len(side.Bins) > 0 {
+	h := judge.History{N: c.N, Bad: c.Bad}
+	if m.Kind == release.Latency {
+		h = judge.History{Bins: c.Bins}
+	}
+	if len(h.Bins) > 0 {
 		h.Seconds = c.Seconds
 	}
 	return h
