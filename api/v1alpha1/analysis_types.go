@@ -163,18 +163,20 @@ type SourceSpec struct {
 	// outputTokens, reasoningTokens, outputCharacters, cost (in the currency of
 	// traffic.embedded.model, which needs prices).
 	//
-	// Of kind drift: score (of the predicted class), norm (of embeddings), and what
-	// users and caches do, which can pause a run but never blame a version:
+	// Of kind drift: score (of the predicted class), norm (of embeddings), toolCalls,
+	// and what users and caches do, which can pause a run but never blame a version:
 	// inputTokens, inputCharacters, cachedTokens.
 	//
 	// Of kind proportion: refusal (said so, or begins as refusals do), invalid (not
 	// of the form that the request asked for: JSON, schema, tool's arguments), empty,
 	// repeated (most of it says itself again), truncated (by the limit of tokens),
-	// notANumber (values of a tensor), abandoned (the client left before the end).
+	// notANumber (values of a tensor, or what stands for a score), garbled (not
+	// UTF-8), abandoned (the client left before the end).
 	//
 	// Of kind category: finishReason, class (predicted), language (the script that
-	// most letters belong to), model (that says it answered).
-	// +kubebuilder:validation:Enum=abandoned;cachedTokens;class;cost;empty;finishReason;gap;inputCharacters;inputTokens;invalid;language;model;norm;notANumber;outputCharacters;outputTokens;reasoningTokens;refusal;repeated;score;timePerOutputToken;timeToFirstToken;truncated
+	// most letters belong to), model and modelVersion (that say they answered), shape
+	// (datatype and form of a row of the first tensor, dimensions of an embedding).
+	// +kubebuilder:validation:Enum=abandoned;cachedTokens;class;cost;empty;finishReason;gap;garbled;inputCharacters;inputTokens;invalid;language;model;modelVersion;norm;notANumber;outputCharacters;outputTokens;reasoningTokens;refusal;repeated;score;shape;timePerOutputToken;timeToFirstToken;toolCalls;truncated
 	// +optional
 	LLM string `json:"llm,omitempty"`
 	// Feedback is what users said of answers (traffic.embedded.feedback): votes (kind

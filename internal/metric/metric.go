@@ -63,6 +63,9 @@ type Reading struct {
 	// Caveats are sentences about the evidence that nothing waits for: what could
 	// mislead who reads it, and whom nobody could ask.
 	Caveats []string
+	// Examples are sentences that show what a metric counts, by the metric; they go
+	// with a finding about it.
+	Examples map[int]string
 	// Critical says, in one sentence, what must never happen and did: it ends the
 	// run, whatever the statistics say. Empty: nothing.
 	Critical string

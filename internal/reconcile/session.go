@@ -31,6 +31,7 @@ type session struct {
 	newest  time.Time
 	missing string
 	caveats []string
+	shown   map[int]string // examples, by metric
 	// critical is what must never happen and did; empty: nothing
 	critical string
 	lost     string          // why the judge began anew, until that is saved; empty: it did not
@@ -171,6 +172,9 @@ func (s *session) read(ctx context.Context) error {
 		return err
 	}
 	s.cursor, s.missing, s.caveats = got.Cursor, got.Missing, got.Caveats
+	if got.Examples != nil {
+		s.shown = got.Examples
+	}
 	s.critical = cmp.Or(s.critical, got.Critical)
 	if got.Newest.After(s.newest) {
 		s.newest = got.Newest
@@ -199,6 +203,7 @@ func (s *session) evidence(run *rollout.Run) rollout.Evidence {
 	rep := s.judge.Report(rollout.LooseIndex(run.Plan, run.Step))
 	rep.Placebo = s.judge.Placebo(s.placebo)
 	rep.Caveats = s.caveats
+	s.show(&rep)
 	if s.critical != "" {
 		rep.Verdict, rep.Reason = judge.Fail, s.critical
 	}
@@ -206,6 +211,20 @@ func (s *session) evidence(run *rollout.Run) rollout.Evidence {
 		Report:  rep,
 		Newest:  s.newest,
 		Missing: cmp.Or(s.lost, s.missing),
+	}
+}
+
+// show puts an example beside each finding that has one.
+func (s *session) show(rep *judge.Report) {
+	for i, m := range rep.Metrics {
+		example := s.shown[i]
+		if example == "" || m.Verdict != judge.Fail {
+			continue
+		}
+		if strings.HasSuffix(rep.Reason, m.Reason) {
+			rep.Reason += " " + example
+		}
+		rep.Metrics[i].Reason += " " + example
 	}
 }
 

@@ -49,7 +49,7 @@ type Answer struct {
 	Score    float64
 	Scored   bool   // Score is known
 	NaN      int64  // values that are no numbers
-	Shape    string // of the first output, such as 1x10
+	Shape    string // of the first output, such as 1x10: rows, then the form of one
 	Datatype string // of the first output
 	Length   int64  // values in all outputs, dimensions of the embeddings
 	Norm     float64

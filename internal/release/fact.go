@@ -4,6 +4,8 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"strconv"
+	"strings"
 )
 
 // Fact is one thing that an Answer tells: a word of Source.LLM.
@@ -23,6 +25,7 @@ const (
 	FactCost             Fact = "cost"
 	FactScore            Fact = "score"
 	FactNorm             Fact = "norm"
+	FactToolCalls        Fact = "toolCalls"
 )
 
 // Facts that hold of an answer or do not.
@@ -34,6 +37,7 @@ const (
 	FactTruncated  Fact = "truncated"
 	FactNotANumber Fact = "notANumber"
 	FactAbandoned  Fact = "abandoned"
+	FactGarbled    Fact = "garbled"
 )
 
 // Facts of a category.
@@ -42,6 +46,8 @@ const (
 	FactClass        Fact = "class"
 	FactLanguage     Fact = "language"
 	FactModel        Fact = "model"
+	FactModelVersion Fact = "modelVersion"
+	FactShape        Fact = "shape"
 )
 
 // Facts of what users said of answers: words of Source.Feedback.
@@ -113,7 +119,7 @@ func (f Fact) Kinds() []MetricKind {
 		return []MetricKind{Proportion}
 	case of.Form == ClassFact:
 		return []MetricKind{Category}
-	case of.Input, f == FactScore, f == FactNorm:
+	case of.Input, f == FactScore, f == FactNorm, f == FactToolCalls:
 		return []MetricKind{Drift}
 	}
 	return []MetricKind{Amount, Mean, Drift}
@@ -132,6 +138,7 @@ var facts = map[Fact]FactOf{
 	FactCost:             {Form: AmountFact, ByInput: true, Amount: answered(func(a *Answer) (float64, bool) { return a.Cost, a.Priced })},
 	FactScore:            {Form: AmountFact, Amount: answered(func(a *Answer) (float64, bool) { return signed(a.Score), a.Scored })},
 	FactNorm:             {Form: AmountFact, Amount: answered(func(a *Answer) (float64, bool) { return positive(a.Norm), a.API == EmbeddingAPI && a.Length > 0 })},
+	FactToolCalls:        {Form: AmountFact, Amount: answered(func(a *Answer) (float64, bool) { return float64(a.ToolCalls), a.says() })},
 
 	FactRefusal:    share(func(a *Answer) (bool, bool) { return a.Refusal || a.RefusalPhrase, a.says() }),
 	FactInvalid:    share(func(a *Answer) (bool, bool) { return a.Format == FormatInvalid, a.Format != FormatUnchecked }),
@@ -139,6 +146,7 @@ var facts = map[Fact]FactOf{
 	FactRepeated:   share(func(a *Answer) (bool, bool) { return a.Repeated, a.says() }),
 	FactTruncated:  share(func(a *Answer) (bool, bool) { return a.Truncated, a.says() }),
 	FactNotANumber: share(func(a *Answer) (bool, bool) { return a.NaN > 0, a.Length > 0 || a.Scored || a.NaN > 0 }),
+	FactGarbled:    share(func(a *Answer) (bool, bool) { return a.InvalidUTF8, a.says() }),
 	FactAbandoned:  {Form: ShareFact, Faults: true, Bad: abandoned},
 
 	FactVotes:       {Form: ShareFact, Heard: true, Bad: func(o *Observation) (bool, bool) { return o.Feedback.Vote == VoteDown, o.Feedback.Vote != "" }},
@@ -153,6 +161,8 @@ var facts = map[Fact]FactOf{
 	FactClass:        {Form: ClassFact, Class: answered(func(a *Answer) (string, bool) { return a.Class, a.Class != "" })},
 	FactLanguage:     {Form: ClassFact, Class: answered(func(a *Answer) (string, bool) { return a.Script, a.Script != "" })},
 	FactModel:        {Form: ClassFact, Class: answered(func(a *Answer) (string, bool) { return a.Model, a.Model != "" })},
+	FactModelVersion: {Form: ClassFact, Class: answered(func(a *Answer) (string, bool) { return a.ModelVersion, a.ModelVersion != "" })},
+	FactShape:        {Form: ClassFact, Class: answered(func(a *Answer) (string, bool) { s := a.shape(); return s, s != "" })},
 }
 
 // answered asks the answer of an observation.
@@ -202,6 +212,20 @@ func signed(v float64) float64 {
 	default:
 		return math.Pow(greatestScore/m, 0.75) / lift
 	}
+}
+
+// shape is the form of a row: the type of the first output and its dimensions
+// but the first, which is how many rows were asked for; the dimensions of an
+// embedding.
+func (a *Answer) shape() string {
+	switch {
+	case a.API == EmbeddingAPI && a.Length > 0:
+		return strconv.FormatInt(a.Length, 10)
+	case a.Shape == "" || a.Datatype == "":
+		return ""
+	}
+	_, row, _ := strings.Cut(a.Shape, "x")
+	return strings.TrimSpace(a.Datatype + " " + row)
 }
 
 // positive is a value as the scale of amounts takes it.

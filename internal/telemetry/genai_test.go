@@ -94,6 +94,24 @@ func TestModelTrafficHasTheConventionsNames(t *testing.T) {
 	}
 }
 
+// TestAnswersThatWereNotReadAreCounted by the reason, and copies are not.
+func TestAnswersThatWereNotReadAreCounted(t *testing.T) {
+	r := New()
+	for _, why := range []release.Unread{"", release.UnreadStatus, release.UnreadEncoding, release.UnreadEncoding, release.UnreadBinary} {
+		o := spoken()
+		o.Answer.Unread = why
+		r.Observe(o)
+	}
+	copied := spoken()
+	copied.Route, copied.Answer.Unread = release.ByMirror, release.UnreadBinary
+	r.Observe(copied)
+	text := exposed(t, collector{r})
+	wantLines(t, text, `haldane_model_unread_total{reason="encoding",release="hello",version="b"} 2`, `haldane_model_unread_total{reason="binary",release="hello",version="b"} 1`)
+	if n := strings.Count(text, "haldane_model_unread_total{"); n != 2 {
+		t.Errorf("%d series, want two", n)
+	}
+}
+
 func TestNamesOfModelsAreBounded(t *testing.T) {
 	r := New()
 	names := []string{strings.Repeat("x", 1000), "not\xffUTF-8"}

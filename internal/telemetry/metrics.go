@@ -70,7 +70,7 @@ func (c collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		descInfo, descRequests, descMirrored, descShielded, descDuration, descFirstByte,
 		descReceived, descSent, descInFlight, descCPU, descMemory,
-		descGenDuration, descGenFirstToken, descGenPerToken, descGenTokens, descRefused,
+		descGenDuration, descGenFirstToken, descGenPerToken, descGenTokens, descUnread, descRefused,
 	} {
 		ch <- d
 	}
@@ -83,6 +83,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		s.read(&t)
 		collectTally(ch, k, &t, c.r.born)
 		collectGenAI(ch, k, s.readGenAI())
+		s.collectUnread(ch, k)
 	}
 	c.r.ledgers.collect(ch)
 	c.r.mu.Lock()

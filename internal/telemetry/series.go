@@ -28,6 +28,7 @@ type cell struct {
 	mu sync.Mutex
 	tally
 	genAIs genAIs
+	unread unread
 	_      [64]byte
 }
 
@@ -82,6 +83,7 @@ func (s *series) add(stripe int, o *release.Observation) {
 	c := s.lock(stripe)
 	c.tally.count(o)
 	c.genAIs.count(o, &s.models)
+	c.unread.count(o)
 	c.mu.Unlock()
 	end := o.Begin.Add(o.Total)
 	if o.Answer != nil && o.Outcome == release.OK && o.Route == release.BySplit {

@@ -27,6 +27,9 @@ type condition struct {
 	first              time.Time // when its first answer was seen
 	tokens, characters lengths
 	early, later       cached
+	answers            int64
+	unread             map[release.Unread]int64
+	problem            string // of the first answer that has not the form asked for
 }
 
 // lengths are those of inputs, in the judge's bins.
@@ -43,7 +46,9 @@ const (
 	coldFor          = time.Minute // the time in which a cache may be cold
 	leastAnswers     = 50          // of each version, before anything is said
 	leastCached      = 0.1         // difference of shares that is told
-	surely           = 4           // standard errors by which lengths differ
+	leastUnread      = 0.01        // difference of shares that is told
+	mostUnread       = 0.1         // share that is told however alike both versions are
+	surely           = 4           // standard errors by which lengths and shares differ
 )
 
 // conditions begins to look; nil: no model is released.
@@ -70,6 +75,10 @@ func (c *conditions) look(now time.Time) {
 func (c *condition) add(a *release.Answer, now time.Time) {
 	if c.first.IsZero() {
 		c.first = now
+	}
+	c.hear(a)
+	if c.problem == "" && a.Format == release.FormatInvalid {
+		c.problem = a.FormatProblem
 	}
 	c.characters.add(int64(a.InputCharacters))
 	c.tokens.add(a.InputTokens)
@@ -128,6 +137,9 @@ func (c *conditions) caveats() []string {
 		out = append(out, text)
 	}
 	if text := c.cache(s, k); text != "" {
+		out = append(out, text)
+	}
+	if text := c.unread(s, k); text != "" {
 		out = append(out, text)
 	}
 	return out

@@ -48,3 +48,62 @@ func TestWhatCouldMislead(t *testing.T) {
 		})
 	}
 }
+
+// TestAnswersThatNobodyReadAreTold: a version that begins to answer in a form that
+// is not read loses all evidence of what it says, and that is said.
+func TestAnswersThatNobodyReadAreTold(t *testing.T) {
+	for name, c := range map[string]struct {
+		stable, canary int // of 20 answers those that are not read
+		why            release.Unread
+		want           string
+	}{
+		"all are read":         {0, 0, "", ""},
+		"a few of both":        {1, 1, release.UnreadBusy, ""},
+		"the canary's are not": {0, 20, release.UnreadEncoding, "Of the answers of v2 100 % could not be read, of those of v1 0 % (they are compressed, not by gzip or deflate, or badly)"},
+		"some more":            {0, 2, release.UnreadTooLarge, "of v2 10 % could not be read"},
+		"many of both":         {10, 10, release.UnreadBinary, "of v2 50 % could not be read, of those of v1 50 %"},
+		"it refused":           {0, 20, release.UnreadStatus, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newModels(release.Metric{Name: "errors", Kind: release.Errors})
+				w.subject.Stable.Name, w.subject.Canary.Name = "v1", "v2"
+				r := w.open(t, embedded.New(w.recorder, nil), nil)
+				say := func(v release.VersionID, unread bool) {
+					a := release.Answer{}
+					if unread {
+						a.Unread = c.why
+					}
+					w.says(v, a)
+				}
+				for i := range 400 {
+					say(w.subject.Stable.ID, i%20 < c.stable)
+					say(w.subject.Canary.ID, i%20 < c.canary)
+				}
+				time.Sleep(2 * time.Second)
+				if got := strings.Join(read(t, r).Caveats, " "); c.want == "" && got != "" || !strings.Contains(got, c.want) {
+					t.Errorf("caveats %q, expected %q", got, c.want)
+				}
+			})
+		})
+	}
+}
+
+// TestAnExampleGoesWithInvalidAnswers: what was wrong with the first of the
+// canary's is there to be shown, and nothing of stable's.
+func TestAnExampleGoesWithInvalidAnswers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newModels(release.Metric{Name: "errors", Kind: release.Errors}, about("invalid", release.FactInvalid))
+		w.subject.Canary.Name = "v2"
+		r := w.open(t, embedded.New(w.recorder, nil), nil)
+		w.says(w.subject.Stable.ID, release.Answer{Format: release.FormatInvalid, FormatProblem: "another"})
+		w.says(w.subject.Canary.ID, release.Answer{Format: release.FormatValid})
+		w.says(w.subject.Canary.ID, release.Answer{Format: release.FormatInvalid, FormatProblem: "the text: /people violates type"})
+		w.says(w.subject.Canary.ID, release.Answer{Format: release.FormatInvalid, FormatProblem: "the text: is not JSON"})
+		time.Sleep(2 * time.Second)
+		got := read(t, r).Examples
+		if len(got) != 1 || got[1] != "The first such answer of v2: the text: /people violates type." {
+			t.Errorf("examples %v", got)
+		}
+	})
+}

@@ -119,6 +119,7 @@ func (r *reader) Read(ctx context.Context) (metric.Reading, error) {
 	r.evals.read(r.cursor.At, &out)
 	r.met.look(now)
 	out.Caveats = append(out.Caveats, r.met.caveats()...)
+	out.Examples = r.met.examples()
 	out.Newest = latest(r.seen[0], r.seen[1], newest)
 	out.Missing = r.missing(now, got)
 	r.cursor.Facts = r.requests.facts.known
