@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # The heavy suites, with their full counts: a real browser, gRPC's interop
-# cases, h2spec, kill -9 and power-cut rounds, identical versions. Debian
-# packages are installed where that is allowed; what is missing is said, and is
-# a failure under CI=true.
+# cases, h2spec, kill -9 and power-cut rounds, identical versions, real rollbacks
+# beside simulated ones. Debian packages are installed where that is allowed;
+# what is missing is said, and is a failure under CI=true.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 failed=() skipped=()
@@ -30,6 +30,7 @@ skip() { echo "skip $1: $2"; skipped+=("$1"); }
 export HALDANE_E2E=1 HALDANE_LONG=1 HALDANE_INTEROP_RUNS=100 HALDANE_CHANGES=1000 HALDANE_CRASH_ROUNDS=200
 
 suite "standalone figures" go test -count=1 -timeout 40m -v -run 'Outage|Killed|Identical' ./test/standalone
+suite "real rollbacks beside simulated ones" go test -count=1 -timeout 30m -v -run RealRollbacks ./test/standalone
 if (cd test/tools && go build -o ../../bin/h2spec github.com/summerwind/h2spec/cmd/h2spec); then
   export HALDANE_H2SPEC=$PWD/bin/h2spec
 else

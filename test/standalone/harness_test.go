@@ -6,6 +6,7 @@
 package standalone
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,6 +20,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -64,7 +66,7 @@ func serveVersion() {
 		select {}
 	}
 	var served atomic.Int64
-	hit := hits(os.Getenv("HITS"))
+	hit, draw := hits(os.Getenv("HITS")), draws(os.Getenv("SEED"))
 	http.HandleFunc("/healthz", func(http.ResponseWriter, *http.Request) {})
 	http.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		if n := served.Add(1); dieAfter > 0 && n > dieAfter {
@@ -74,14 +76,14 @@ func serveVersion() {
 			hit()
 		}
 		if latency > 0 {
-			time.Sleep(time.Duration(float64(latency) * math.Exp(spread*rand.NormFloat64())))
+			time.Sleep(time.Duration(float64(latency) * math.Exp(spread*draw.norm())))
 		}
-		if rand.Float64() < hangs {
+		if draw.share() < hangs {
 			<-r.Context().Done()
 			return
 		}
 		w.Header().Set("X-Version", os.Getenv("NAME"))
-		if rand.Float64() < failing || failsFor(r.Header.Get("X-User")) {
+		if draw.share() < failing || failsFor(r.Header.Get("X-User")) {
 			http.Error(w, "planted error", http.StatusInternalServerError)
 			return
 		}
@@ -91,6 +93,33 @@ func serveVersion() {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
+}
+
+// dice are what a version draws its faults from, one request after the other.
+type dice struct {
+	mu sync.Mutex
+	r  *rand.Rand
+}
+
+// draws gives the same faults for the same seed; without one, others each time.
+func draws(seed string) *dice {
+	n, err := strconv.ParseUint(seed, 10, 64)
+	if err != nil {
+		n = rand.Uint64()
+	}
+	return &dice{r: rand.New(rand.NewPCG(n, 1))}
+}
+
+func (d *dice) share() float64 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.r.Float64()
+}
+
+func (d *dice) norm() float64 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.r.NormFloat64()
 }
 
 // failsFor reports whether every request of a user fails: FAILS_FOR lists how
@@ -163,6 +192,9 @@ type daemon struct {
 	front string // where users connect
 	data  string
 	stop  func() error
+
+	replicas int           // of each version; 0: two
+	patience time.Duration // for what it waits for; 0: the usual
 }
 
 // start runs a daemon on free ports until the test ends.
@@ -256,10 +288,10 @@ metadata: {name: %s}
 spec:
   version: %s
   workload:
-    process: {command: [%q], env: {%s}, replicas: 2, drain: 2s, ready: {http: /healthz}}
+    process: {command: [%q], env: {%s}, replicas: %d, drain: 2s, ready: {http: /healthz}}
   traffic:
     embedded: {listen: %q}
-%s`, d.name, v.name, exe, env.String(), d.front, rest)
+%s`, d.name, v.name, exe, env.String(), cmp.Or(d.replicas, 2), d.front, rest)
 }
 
 // quick is a plan that needs little: for tests of everything but statistics.
@@ -286,7 +318,7 @@ func (d *daemon) apply(v version, rest string) {
 // wait returns the release once ok holds.
 func (d *daemon) wait(what string, ok func(v1alpha1.Release) bool) v1alpha1.Release {
 	d.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), cmp.Or(d.patience, patience))
 	defer cancel()
 	var last v1alpha1.Release
 	done := errors.New("done")
