@@ -87,7 +87,9 @@ type StepSpec struct {
 	// +optional
 	Require string `json:"require,omitempty"`
 	// Looseness multiplies the margins in this step: with 3, a proof that the
-	// new version is within three times its margins is enough to go on. Default: 1.
+	// new version is within three times its margins is enough to go on. Default: 1
+	// at the last step that requires proven, 2 at the one before and 3 at earlier
+	// ones, so that what is tolerated shrinks as the share grows.
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=10
 	// +optional

@@ -40,7 +40,6 @@ const (
 	defaultGateTimeout    = 10 * time.Second
 	defaultWindowZone     = "UTC"
 	defaultBatches        = 4
-	defaultLooseness      = 1
 	defaultABShare        = release.Full / 2
 	defaultShadowShare    = release.Full / 10
 	defaultShadowHold     = time.Minute
@@ -53,6 +52,25 @@ const (
 
 // defaultSteps are the weights of a canary that names none.
 func defaultSteps() []release.Weight { return []release.Weight{500, 1000, 5000} }
+
+// defaultLooseness tightens the margins over the steps that require a proof, as
+// far as they do not say themselves: declared says which do. The last has the
+// margins as they are declared.
+func defaultLooseness(steps []release.Step, declared []bool) {
+	loose := 1.0
+	for i := len(steps) - 1; i >= 0; i-- {
+		if !declared[i] {
+			steps[i].Looseness = 1
+		}
+		if steps[i].Require != release.Proven {
+			continue
+		}
+		if !declared[i] {
+			steps[i].Looseness = loose
+		}
+		loose = min(loose+1, 3)
+	}
+}
 
 // defaultShielded are the methods that RFC 9110 section 9.2.2 calls idempotent.
 func defaultShielded() []string { return []string{"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"} }

@@ -182,6 +182,7 @@ func TestDefaultsAreAsDocumented(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	loose := func(step int) float64 { return kind("proven").Steps[step].Looseness }
 	percent := func(v float64) string { return fmt.Sprintf("%q", percentOf(v)) }
 	for path, want := range map[string]string{
 		"workload.process.replicas":        fmt.Sprint(rel.Replicas),
@@ -199,25 +200,26 @@ func TestDefaultsAreAsDocumented(t *testing.T) {
 		"traffic.embedded.timeouts.idle":   short(e.Timeouts.Idle),
 		"traffic.embedded.timeouts.response": fmt.Sprintf("%gs",
 			e.Timeouts.Response.Seconds()),
-		"strategy.bake":                   st.Bake.String(),
-		"strategy.rollbackWindow":         short(st.RollbackWindow),
-		"strategy.stepDeadline":           short(st.StepDeadline),
-		"strategy.onInconclusive":         string(st.OnInconclusive),
-		"strategy.readyDeadline":          short(st.ReadyDeadline),
-		"strategy.canary.steps":           fmt.Sprintf("%d, %d and %d %%", st.Steps[0].Weight/100, st.Steps[1].Weight/100, st.Steps[2].Weight/100),
-		"strategy.rolling.batches":        fmt.Sprint(kind("rolling").Batches),
-		"strategy.shadow.share":           fmt.Sprint(kind("shadow").Share / 100),
-		"strategy.shadow.hold":            short(kind("shadow").Hold),
-		"strategy.shadow.require":         string(kind("shadow").Require),
-		"strategy.ab.share":               fmt.Sprintf("%d, or 0 where there are matches", kind("ab").Share/100),
-		"strategy.ab.require":             string(kind("ab").Require),
-		"analysis.falseRollback":          percent(a.FalseRollback),
-		"analysis.falsePromotion":         percent(a.FalsePromotion),
-		"analysis.minRequests":            fmt.Sprint(a.MinRequests),
-		"analysis.warmUp":                 a.WarmUp.String(),
-		"analysis.metrics":                a.Metrics[0].Name + " and " + a.Metrics[1].Name,
-		"analysis.metrics.quantile":       percent(a.Metrics[1].Quantile),
-		"strategy.canary.steps.looseness": fmt.Sprint(st.Steps[0].Looseness),
+		"strategy.bake":             st.Bake.String(),
+		"strategy.rollbackWindow":   short(st.RollbackWindow),
+		"strategy.stepDeadline":     short(st.StepDeadline),
+		"strategy.onInconclusive":   string(st.OnInconclusive),
+		"strategy.readyDeadline":    short(st.ReadyDeadline),
+		"strategy.canary.steps":     fmt.Sprintf("%d, %d and %d %%", st.Steps[0].Weight/100, st.Steps[1].Weight/100, st.Steps[2].Weight/100),
+		"strategy.rolling.batches":  fmt.Sprint(kind("rolling").Batches),
+		"strategy.shadow.share":     fmt.Sprint(kind("shadow").Share / 100),
+		"strategy.shadow.hold":      short(kind("shadow").Hold),
+		"strategy.shadow.require":   string(kind("shadow").Require),
+		"strategy.ab.share":         fmt.Sprintf("%d, or 0 where there are matches", kind("ab").Share/100),
+		"strategy.ab.require":       string(kind("ab").Require),
+		"analysis.falseRollback":    percent(a.FalseRollback),
+		"analysis.falsePromotion":   percent(a.FalsePromotion),
+		"analysis.minRequests":      fmt.Sprint(a.MinRequests),
+		"analysis.warmUp":           a.WarmUp.String(),
+		"analysis.metrics":          a.Metrics[0].Name + " and " + a.Metrics[1].Name,
+		"analysis.metrics.quantile": percent(a.Metrics[1].Quantile),
+		"strategy.canary.steps.looseness": fmt.Sprintf("%g at the last step that requires proven, %g at the one before and %g at earlier ones, so that what is tolerated shrinks as the share grows",
+			loose(4), loose(3), max(loose(0), loose(1))),
 	} {
 		if got := documentedDefault(t, path); got != want {
 			t.Errorf("spec.%s: documented default %q, in fact %q", path, got, want)

@@ -102,13 +102,15 @@ func (c *checker) steps(path string, specs []v1alpha1.StepSpec, minRequests int6
 	if len(specs) == 0 {
 		for _, w := range defaultSteps() {
 			steps = append(steps, release.Step{Weight: w, Capacity: fairCapacity(w), Require: release.NoHarm,
-				Looseness: defaultLooseness, MinRequests: minRequests, Deadline: deadline})
+				Looseness: 1, MinRequests: minRequests, Deadline: deadline})
 		}
 		steps[len(steps)-1].Require = release.Proven
 		return steps
 	}
+	declared := make([]bool, len(specs))
 	for i, s := range specs {
 		last := i == len(specs)-1
+		declared[i] = s.Looseness != nil
 		at := fmt.Sprintf("%s[%d]", path, i)
 		step := c.step(at, s, last, minRequests, deadline)
 		if i > 0 && step.Weight < steps[i-1].Weight {
@@ -119,6 +121,7 @@ func (c *checker) steps(path string, specs []v1alpha1.StepSpec, minRequests int6
 		}
 		steps = append(steps, step)
 	}
+	defaultLooseness(steps, declared)
 	return steps
 }
 
@@ -137,7 +140,7 @@ func (c *checker) step(path string, s v1alpha1.StepSpec, last bool, minRequests 
 		Matches:   c.matches(path+".matches", s.Matches),
 		Hold:      c.duration(path+".hold", s.Hold, 0, true),
 		Require:   c.require(path, s.Require, require),
-		Looseness: float64(count(c, path+".looseness", s.Looseness, defaultLooseness, 1, 10)),
+		Looseness: float64(count(c, path+".looseness", s.Looseness, 1, 1, 10)),
 		Gates:     c.gates(path+".gates", s.Gates),
 		Deadline:  c.duration(path+".deadline", s.Deadline, deadline, true),
 	}

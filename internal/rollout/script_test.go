@@ -233,6 +233,10 @@ func (w *world) evidence(args []string) error {
 			e.Report.Pause = v
 		case "reason":
 			e.Report.Reason = v
+		case "within": // the multiple of its margins within which every metric is proven to be
+			if run := w.in.State.Run; run != nil && loose(run.Plan.Steps[run.Step]) >= float64(n) {
+				e.Report.Verdict = judge.Pass
+			}
 		default:
 			e.Report.Verdict = judge.Verdict(a)
 		}
@@ -263,7 +267,7 @@ func (w *world) intent(args []string) error {
 
 // spec reads what the user declares. Keys: replicas, strategy, steps, share,
 // batches, hold, min, require, bake, ready, deadline, on, gates (of every step,
-// KIND:NAME or window:FROM-TO).
+// KIND:NAME or window:FROM-TO), loose (looseness by step).
 func (w *world) spec(args []string) error {
 	rel := &w.in.Release
 	rel.Version = ver(args[0])
@@ -273,7 +277,7 @@ func (w *world) spec(args []string) error {
 	st := release.Step{Require: release.None, Looseness: 1}
 	s := release.Strategy{Kind: release.Canary, OnInconclusive: release.PauseRun, ReadyDeadline: 2 * time.Minute, Require: release.None}
 	a := release.Analysis{}
-	var steps []string
+	var steps, loose []string
 	for _, arg := range args[1:] {
 		k, v := value(arg)
 		dur, _ := time.ParseDuration(v)
@@ -285,6 +289,8 @@ func (w *world) spec(args []string) error {
 			s.Kind = release.StrategyKind(v)
 		case "steps":
 			steps = strings.Split(v, ",")
+		case "loose":
+			loose = strings.Split(v, ",")
 		case "share":
 			s.Share = weight(v)
 		case "batches":
@@ -312,9 +318,12 @@ func (w *world) spec(args []string) error {
 			return fmt.Errorf("unknown key %s", k)
 		}
 	}
-	for _, p := range steps {
+	for i, p := range steps {
 		st.Weight = weight(p)
 		st.Capacity = st.Weight
+		if i < len(loose) {
+			st.Looseness, _ = strconv.ParseFloat(loose[i], 64)
+		}
 		s.Steps = append(s.Steps, st)
 	}
 	rel.Strategy, rel.Analysis = s, a
