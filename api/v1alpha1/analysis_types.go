@@ -36,8 +36,8 @@ type AnalysisSpec struct {
 	// (traffic.embedded.model): llm (errors; time-to-first-token,
 	// time-per-output-token, output-tokens; refusal, invalid, empty, repeated and
 	// truncated answers; finish-reason and language; input-length) or classifier
-	// (errors, latency, not-a-number, class, score). Metrics of the same name
-	// below stand in their place, others are added.
+	// (errors, latency, not-a-number, class, score; input-mean). Metrics of the same
+	// name below stand in their place, others are added.
 	// +kubebuilder:validation:Enum=llm;classifier
 	// +optional
 	Preset string `json:"preset,omitempty"`
@@ -165,7 +165,8 @@ type SourceSpec struct {
 	//
 	// Of kind drift: score (of the predicted class), norm (of embeddings), toolCalls,
 	// and what users and caches do, which can pause a run but never blame a version:
-	// inputTokens, inputCharacters, cachedTokens.
+	// inputTokens, inputCharacters, cachedTokens, inputLength (values in tensors, or at
+	// traffic.embedded.model.input), inputScore (their mean).
 	//
 	// Of kind proportion: refusal (said so, or begins as refusals do), invalid (not
 	// of the form that the request asked for: JSON, schema, tool's arguments), empty,
@@ -176,7 +177,7 @@ type SourceSpec struct {
 	// Of kind category: finishReason, class (predicted), language (the script that
 	// most letters belong to), model and modelVersion (that say they answered), shape
 	// (datatype and form of a row of the first tensor, dimensions of an embedding).
-	// +kubebuilder:validation:Enum=abandoned;cachedTokens;class;cost;empty;finishReason;gap;garbled;inputCharacters;inputTokens;invalid;language;model;modelVersion;norm;notANumber;outputCharacters;outputTokens;reasoningTokens;refusal;repeated;score;shape;timePerOutputToken;timeToFirstToken;toolCalls;truncated
+	// +kubebuilder:validation:Enum=abandoned;cachedTokens;class;cost;empty;finishReason;gap;garbled;inputCharacters;inputLength;inputScore;inputTokens;invalid;language;model;modelVersion;norm;notANumber;outputCharacters;outputTokens;reasoningTokens;refusal;repeated;score;shape;timePerOutputToken;timeToFirstToken;toolCalls;truncated
 	// +optional
 	LLM string `json:"llm,omitempty"`
 	// Feedback is what users said of answers (traffic.embedded.feedback): votes (kind

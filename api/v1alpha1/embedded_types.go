@@ -175,6 +175,11 @@ type ModelSpec struct {
 	// modelVersion, finish, inputTokens, outputTokens, error.
 	// +optional
 	JSON map[string]string `json:"json,omitempty"`
+	// Input says where the requests of the api json say what is asked, by dotted path
+	// (* stands for every element of a list): text, values (numbers, such as
+	// instances.*.*). It tells whether both versions are asked alike.
+	// +optional
+	Input map[string]string `json:"input,omitempty"`
 }
 
 // PriceSpec is the price of a million tokens, as a decimal number in quotes: "0.15".

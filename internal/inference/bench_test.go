@@ -30,7 +30,7 @@ func BenchmarkReply(b *testing.B) {
 			at := time.Now()
 			b.ReportAllocs()
 			for b.Loop() {
-				d := &Dialogue{i: i, api: release.ChatAPI, request: newRequest(release.ChatAPI)}
+				d := &Dialogue{i: i, api: release.ChatAPI, request: newRequest(chatRequest)}
 				r := d.Answer(at, 200, h)
 				for _, p := range pieces {
 					r.Read(p, at)

@@ -43,7 +43,7 @@ const usageOption = `"stream_options":{"include_usage":true}`
 // option that asks for the usage chunk of a stream, where the request is for a
 // stream and says nothing of it. Any other body is returned as it is.
 func (d *Dialogue) Rewrite(body []byte) []byte {
-	q := newRequest(d.api)
+	q := newRequest(d.i.asked(d.api))
 	q.scanner.scan(body)
 	d.hides = false
 	if !q.scanner.end() || !q.stream || q.options {
@@ -76,6 +76,7 @@ func (d *Dialogue) Answer(begin time.Time, status int, h http.Header) *Reply {
 	}
 	d.mu.Unlock()
 	r.facts.RequestModel, r.facts.InputCharacters = r.asked.model, r.asked.characters
+	r.asked.numbers.tell(r.facts)
 	r.ok = status >= 200 && status < 300
 	if !r.ok {
 		r.facts.Unread = release.UnreadStatus

@@ -83,6 +83,15 @@ var chatRequest = (&node{}).
 	want("text.format", fResponseFormat, keepRaw).
 	want("tools", fTools, keepRaw)
 
+// inferRequest reads the tensors of a request; texts in them are pieces.
+var inferRequest = (&node{}).
+	want("inputs.*.shape", fShape, word).
+	want("inputs.*.shape.*", fDimension, word).
+	want("inputs.*.data.*", fDatum, pieces).
+	want("inputs.*.data.*.*", fDatum, pieces).
+	want("inputs.*.data.*.*.*", fDatum, pieces).
+	want("inputs.*.data.*.*.*.*", fDatum, pieces)
+
 // chatAnswer reads chat completions and completions, whole and as events.
 var chatAnswer = usage(choice(choice((&node{}).
 	want("id", fID, word).
@@ -173,23 +182,28 @@ var inferAnswer = (&node{}).
 	want("outputs.*.data.*.*.*", fDatum, word).
 	want("outputs.*.data.*.*.*.*", fDatum, word)
 
-// jsonFields are the facts that a release may name paths for.
-var jsonFields = map[string]struct {
-	field field
-	mode  mode
-}{
+// jsonFields are the facts that a release may name paths in answers for,
+// jsonInputs those in requests.
+var jsonFields = map[string]wanted{
 	"class": {fClass, word}, "score": {fScore, word}, "text": {fText, pieces},
 	"model": {fModel, word}, "modelVersion": {fModelVersion, word}, "finish": {fFinish, word},
 	"inputTokens": {fInputTokens, word}, "outputTokens": {fOutputTokens, word}, "error": {fError, word},
 }
 
+var jsonInputs = map[string]wanted{"text": {fInput, pieces}, "values": {fDatum, pieces}}
+
+type wanted struct {
+	field field
+	mode  mode
+}
+
 // JSONFacts lists the names that Config.JSON may have.
 func JSONFacts() []string { return slices.Sorted(maps.Keys(jsonFields)) }
 
-func jsonAnswer(paths map[string]string) *node {
+func byPath(known map[string]wanted, paths map[string]string) *node {
 	n := &node{}
 	for _, name := range slices.Sorted(maps.Keys(paths)) {
-		f := jsonFields[name]
+		f := known[name]
 		n.want(paths[name], f.field, f.mode)
 	}
 	return n

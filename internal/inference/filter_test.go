@@ -75,7 +75,7 @@ func TestHidingHoldsNoTextBack(t *testing.T) {
 func TestEndlessLine(t *testing.T) {
 	piece := []byte(strings.Repeat("x", 64<<10))
 	for _, usage := range []bool{false, true} {
-		d := &Dialogue{i: asking(), api: release.ChatAPI, asks: usage, request: newRequest(release.ChatAPI)}
+		d := &Dialogue{i: asking(), api: release.ChatAPI, asks: usage, request: newRequest(chatRequest)}
 		if usage {
 			d.Rewrite([]byte(`{"stream":true}`))
 		}

@@ -29,14 +29,15 @@ import (
 // called from any goroutine.
 type Interpreter struct {
 	config    release.Model
-	json      *node
+	json      *node // of answers
+	input     *node // of requests
 	schemas   schemas
 	inflating atomic.Int64 // compressed answers under way
 }
 
 // New makes an Interpreter. The config is valid: see package manifest.
 func New(c release.Model) *Interpreter {
-	return &Interpreter{config: c, json: jsonAnswer(c.JSON)}
+	return &Interpreter{config: c, json: byPath(jsonFields, c.JSON), input: byPath(jsonInputs, c.Input)}
 }
 
 // Interpret begins to read a request along; nil: it is none to a model.
@@ -47,7 +48,7 @@ func (i *Interpreter) Interpret(r *http.Request) *Dialogue {
 	}
 	d := &Dialogue{i: i, api: api}
 	if r.Header.Get("Content-Encoding") == "" {
-		d.request = newRequest(api)
+		d.request = newRequest(i.asked(api))
 		kind := mediaType(r.Header)
 		d.asks = i.config.Usage && (api == release.ChatAPI || api == release.CompletionAPI) && (kind == "application/json" || strings.HasSuffix(kind, "+json"))
 	}

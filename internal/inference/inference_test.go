@@ -175,7 +175,7 @@ func otherAnswers(t testing.TB) []fact {
 		return exchange{path: "/v2/models/digits/versions/3/infer", request: `{"inputs":[{"name":"x","shape":[1,2],"datatype":"FP32","data":[1,2]}]}`, header: asJSON,
 			answer: `{"model_name":"digits","model_version":"3","id":"a","outputs":[` + outputs + `]}`}
 	}
-	base := release.Answer{API: release.InferAPI, Model: "digits", ModelVersion: "3", Complete: true, Format: release.FormatValid}
+	base := release.Answer{API: release.InferAPI, Model: "digits", ModelVersion: "3", InputLength: 2, InputScore: 1.5, InputScored: true, Complete: true, Format: release.FormatValid}
 	tensor := func(change func(*release.Answer)) release.Answer { a := base; change(&a); return a }
 	return []fact{
 		{name: "scores", exchange: infer(`{"name":"y","shape":[1,3],"datatype":"FP32","data":[0.1,0.7,0.2]}`),
@@ -209,6 +209,14 @@ func otherAnswers(t testing.TB) []fact {
 			want: release.Answer{API: release.EmbeddingAPI, RequestModel: "e", Model: "e", Complete: true, InputCharacters: 3, Length: 2, Norm: 5}},
 		{name: "any JSON", exchange: exchange{path: "/predict", request: `[1]`, header: asJSON, answer: `{"result":[{"label":"spam","score":0.875}],"v":"7"}`},
 			want: release.Answer{API: release.JSONAPI, ModelVersion: "7", Complete: true, Class: "spam", Score: .875, Scored: true}},
+		{name: "any JSON that is asked", exchange: exchange{path: "/predict", request: `{"ask":{"q":"größer?","rows":[[1,-2],[null,"x",4]]}}`, header: asJSON, answer: `{}`},
+			want: release.Answer{API: release.JSONAPI, InputCharacters: 8, InputLength: 5, InputScore: 1, InputScored: true, Complete: true}},
+		{name: "tensors that are asked", exchange: exchange{path: "/v2/models/digits/infer", header: asJSON, answer: `{}`,
+			request: `{"inputs":[{"name":"x","data":[[1,2],[3,NaN]],"shape":[2,2],"datatype":"FP32"},{"name":"n","shape":[1],"datatype":"BYTES","data":["abc"]}]}`},
+			want: release.Answer{API: release.InferAPI, InputCharacters: 3, InputLength: 5, InputScore: 2, InputScored: true, Complete: true}},
+		{name: "tensors of which the request has the shapes", exchange: exchange{path: "/v2/models/digits/infer", header: asJSON, answer: `{}`,
+			request: `{"inputs":[{"name":"x","shape":[2,3],"datatype":"FP32"},{"name":"y","shape":[4],"datatype":"INT64"},{"name":"z","shape":[9999999999999,9999999999999],"datatype":"INT64"}]}` + "\x00\x01"},
+			want: release.Answer{API: release.InferAPI, InputLength: 10, Complete: true}},
 		{name: "a score that is none", exchange: exchange{path: "/predict", request: `[1]`, header: asJSON, answer: `{"result":[{"score":NaN}]}`},
 			want: release.Answer{API: release.JSONAPI, Complete: true, NaN: 1}},
 		{name: "a null score", exchange: exchange{path: "/predict", request: `[1]`, header: asJSON, answer: `{"result":[{"label":"spam","score":null}]}`},
@@ -267,6 +275,7 @@ func interpreterOfTests() *Interpreter {
 	return New(release.Model{
 		Paths: []release.ModelPath{{Path: "/predict", API: release.JSONAPI}},
 		JSON:  map[string]string{"class": "result.0.label", "score": "result.0.score", "modelVersion": "v"},
+		Input: map[string]string{"text": "ask.q", "values": "ask.rows.*.*"},
 	})
 }
 

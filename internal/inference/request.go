@@ -2,6 +2,7 @@ package inference
 
 import (
 	"hash/maphash"
+	"math"
 	"strconv"
 	"unicode/utf8"
 
@@ -17,6 +18,7 @@ type request struct {
 	options    bool  // stream_options is there
 	usage      bool  // ... and asks for usage
 	characters int
+	numbers    numbers
 	prompt     maphash.Hash // of the texts
 	format     []byte       // response_format, raw
 	tools      []byte
@@ -29,31 +31,93 @@ var promptSeed = maphash.MakeSeed()
 // promptHash tells whether two requests ask the same; 0: this one asks nothing
 // that an answer could be regenerated for.
 func (q *request) promptHash(api release.ModelAPI) uint64 {
-	if q.characters == 0 || api == release.EmbeddingAPI {
+	switch {
+	case q.characters == 0:
 		return 0
+	case api == release.ChatAPI, api == release.CompletionAPI, api == release.ResponseAPI:
+		return q.prompt.Sum64()
 	}
-	return q.prompt.Sum64()
+	return 0
 }
 
-func newRequest(api release.ModelAPI) *request {
+// asked is what is wanted of an API's requests.
+func (i *Interpreter) asked(api release.ModelAPI) *node {
+	switch api {
+	case release.InferAPI:
+		return inferRequest
+	case release.JSONAPI:
+		return i.input
+	}
+	return chatRequest
+}
+
+func newRequest(root *node) *request {
 	q := &request{}
 	q.prompt.SetSeed(promptSeed)
-	root := chatRequest
-	if api == release.InferAPI || api == release.JSONAPI {
-		root = nil
-	}
 	q.scanner.reset(root, q)
 	return q
 }
 
+// numbers measures what a model is asked about, other than texts.
+type numbers struct {
+	count int64   // values
+	sized int64   // values that shapes say: data may come in binary form
+	shape int64   // product of the shape under way; 0: none
+	read  int64   // numbers in sum, mostNumbers at most
+	sum   float64 // of the first numbers
+}
+
+// mostNumbers bounds the numbers of a request that are read for their mean.
+const mostNumbers = 4096
+
+// value takes one value of the data; what is no number only counts.
+func (n *numbers) value(k kind, w []byte) {
+	n.count++
+	if k != isNumber || n.read >= mostNumbers {
+		return
+	}
+	if v, err := strconv.ParseFloat(string(w), 64); err == nil {
+		n.read, n.sum = n.read+1, n.sum+v
+	}
+}
+
+// dimension takes one of the shape under way.
+func (n *numbers) dimension(d int64) {
+	switch {
+	case d <= 0, n.shape > math.MaxInt64/d:
+		n.shape = 0
+	default:
+		n.shape *= d
+	}
+}
+
+// closeShape ends the shape under way.
+func (n *numbers) closeShape() {
+	n.sized = min(n.sized, math.MaxInt64-n.shape) + n.shape
+	n.shape = 0
+}
+
+// tell writes what was found.
+func (n *numbers) tell(a *release.Answer) {
+	n.closeShape()
+	a.InputLength = max(n.count, n.sized)
+	if n.read > 0 {
+		a.InputScore, a.InputScored = n.sum/float64(n.read), true
+	}
+}
+
 func (q *request) open(f field, bracket byte) {
-	if f == fStreamOptions && bracket == '{' {
-		q.options = true
+	switch f {
+	case fStreamOptions:
+		q.options = q.options || bracket == '{'
+	case fShape:
+		q.numbers.closeShape()
+		q.numbers.shape = 1
 	}
 }
 
 func (q *request) text(f field, piece []byte) {
-	if f == fInput {
+	if f == fInput || f == fDatum {
 		q.characters += runes(piece)
 		_, _ = q.prompt.Write(piece) // never fails
 	}
@@ -79,6 +143,10 @@ func (q *request) value(f field, k kind, w []byte) {
 		q.usage = k == isTrue
 	case fStreamOptions:
 		q.options = k != isNull
+	case fDatum:
+		q.numbers.value(k, w)
+	case fDimension:
+		q.numbers.dimension(integer(w))
 	case fChoicesWanted:
 		q.choices, _ = strconv.ParseInt(string(w), 10, 64) // another kind: not said
 	}

@@ -22,6 +22,7 @@ var presets = map[string][]v1alpha1.MetricSpec{
 	"classifier": {
 		{Name: "errors", Kind: string(release.Errors)}, {Name: "latency", Kind: string(release.Latency)},
 		ofFact("not-a-number", release.FactNotANumber), ofFact("class", release.FactClass), ofFact("score", release.FactScore),
+		ofFact("input-mean", release.FactInputScore),
 	},
 }
 

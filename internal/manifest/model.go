@@ -24,8 +24,12 @@ var (
 	priceNumber  = regexp.MustCompile(`^[0-9]{1,9}(\.[0-9]{1,9})?$`)
 )
 
-// modelFacts are what may be found by path in any JSON.
-var modelFacts = []string{"class", "error", "finish", "inputTokens", "model", "modelVersion", "outputTokens", "score", "text"}
+// modelInputs are what may be found by path in the requests of any JSON,
+// modelFacts what may be in its answers.
+var (
+	modelInputs = []string{"text", "values"}
+	modelFacts  = []string{"class", "error", "finish", "inputTokens", "model", "modelVersion", "outputTokens", "score", "text"}
+)
 
 func (c *checker) model(path string, s *v1alpha1.ModelSpec) *release.Model {
 	if s == nil {
@@ -33,7 +37,8 @@ func (c *checker) model(path string, s *v1alpha1.ModelSpec) *release.Model {
 	}
 	m := &release.Model{
 		Usage: s.Usage != nil && *s.Usage, Currency: defaultCurrency,
-		Prices: c.prices(path+".prices", s.Prices), Paths: c.modelPaths(path+".paths", s.Paths), JSON: c.modelJSON(path+".json", s.JSON),
+		Prices: c.prices(path+".prices", s.Prices), Paths: c.modelPaths(path+".paths", s.Paths),
+		JSON: c.modelJSON(path+".json", modelFacts, s.JSON), Input: c.modelJSON(path+".input", modelInputs, s.Input),
 	}
 	if s.Currency != "" {
 		m.Currency = s.Currency
@@ -41,8 +46,15 @@ func (c *checker) model(path string, s *v1alpha1.ModelSpec) *release.Model {
 			c.add(path+".currency", "three capital letters: USD", "%s is not the code of a currency", printable(s.Currency))
 		}
 	}
-	if reads := slices.ContainsFunc(m.Paths, func(p release.ModelPath) bool { return p.API == release.JSONAPI }); len(m.JSON) > 0 && !reads {
-		c.add(path+".json", "add one: paths: [{path: /predict, api: json}]", "is used by paths of the api json only, and there is none")
+	if reads := slices.ContainsFunc(m.Paths, func(p release.ModelPath) bool { return p.API == release.JSONAPI }); !reads {
+		for _, x := range []struct {
+			name string
+			used map[string]string
+		}{{".json", m.JSON}, {".input", m.Input}} {
+			if len(x.used) > 0 {
+				c.add(path+x.name, "add one: paths: [{path: /predict, api: json}]", "is used by paths of the api json only, and there is none")
+			}
+		}
 	}
 	return m
 }
@@ -95,11 +107,11 @@ func (c *checker) modelPaths(at string, s []v1alpha1.ModelPathSpec) []release.Mo
 	return out
 }
 
-func (c *checker) modelJSON(path string, s map[string]string) map[string]string {
+func (c *checker) modelJSON(path string, known []string, s map[string]string) map[string]string {
 	for _, name := range slices.Sorted(maps.Keys(s)) {
 		at := path + "[" + name + "]"
-		if !slices.Contains(modelFacts, name) {
-			c.add(at, didYouMean(name, modelFacts), "unknown fact %s", printable(name))
+		if !slices.Contains(known, name) {
+			c.add(at, didYouMean(name, known), "unknown fact %s", printable(name))
 		}
 		if len(s[name]) > 256 || slices.Contains(strings.Split(s[name], "."), "") {
 			c.add(at, "names joined by dots: result.0.label", "%s is not the path of a JSON field", printable(s[name]))

@@ -30,7 +30,10 @@ type Answer struct {
 	Cost                                                     float64 // in the currency of the release
 	Priced                                                   bool    // Cost is known
 
-	InputCharacters int    // of the texts in the request
+	InputCharacters int   // of the texts in the request
+	InputLength     int64 // values in the request, other than texts
+	InputScore      float64
+	InputScored     bool   // InputScore is known: the mean of the first numbers among them
 	Prompt          uint64 // hash of those texts, of this process; 0: none
 	Characters      int    // of the text of the answer
 	Script          string // that most letters of the answer belong to: Latin, Han, ...
@@ -53,6 +56,14 @@ type Answer struct {
 	Datatype string // of the first output
 	Length   int64  // values in all outputs, dimensions of the embeddings
 	Norm     float64
+}
+
+// InputSize is how much was asked: the characters, else the values.
+func (a *Answer) InputSize() int64 {
+	if a.InputCharacters > 0 {
+		return int64(a.InputCharacters)
+	}
+	return a.InputLength
 }
 
 // ModelAPI is the protocol of a request to a model.
@@ -114,6 +125,7 @@ type Model struct {
 	Prices   map[string]Price // by model; "*": of any other
 	Paths    []ModelPath
 	JSON     map[string]string // fact -> dotted path in the answers of JSONAPI
+	Input    map[string]string // text or values -> dotted path in its requests
 }
 
 // Price of a million tokens. Cached and reasoning tokens are parts of input and

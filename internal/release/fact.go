@@ -18,6 +18,8 @@ const (
 	FactGap              Fact = "gap"
 	FactInputTokens      Fact = "inputTokens"
 	FactInputCharacters  Fact = "inputCharacters"
+	FactInputLength      Fact = "inputLength"
+	FactInputScore       Fact = "inputScore"
 	FactOutputTokens     Fact = "outputTokens"
 	FactOutputCharacters Fact = "outputCharacters"
 	FactCachedTokens     Fact = "cachedTokens"
@@ -131,6 +133,8 @@ var facts = map[Fact]FactOf{
 	FactGap:              {Form: AmountFact, Unit: "s", ByInput: true, Amount: answered(func(a *Answer) (float64, bool) { return a.Gap.Seconds(), a.Gap > 0 })},
 	FactInputTokens:      {Form: AmountFact, Unit: "tokens", Input: true, Amount: answered(func(a *Answer) (float64, bool) { return float64(a.InputTokens), a.InputTokens > 0 })},
 	FactInputCharacters:  {Form: AmountFact, Unit: "characters", Input: true, Amount: answered(func(a *Answer) (float64, bool) { return float64(a.InputCharacters), a.InputCharacters > 0 })},
+	FactInputLength:      {Form: AmountFact, Unit: "values", Input: true, Amount: answered(func(a *Answer) (float64, bool) { return float64(a.InputLength), a.InputLength > 0 })},
+	FactInputScore:       {Form: AmountFact, Input: true, Amount: answered(func(a *Answer) (float64, bool) { return signed(a.InputScore), a.InputScored })},
 	FactOutputTokens:     {Form: AmountFact, Unit: "tokens", ByInput: true, Amount: answered(func(a *Answer) (float64, bool) { return float64(a.OutputTokens), a.OutputTokens > 0 || a.Empty })},
 	FactOutputCharacters: {Form: AmountFact, Unit: "characters", ByInput: true, Amount: answered(func(a *Answer) (float64, bool) { return float64(a.Characters), a.says() })},
 	FactCachedTokens:     {Form: AmountFact, Unit: "tokens", Input: true, Amount: answered(func(a *Answer) (float64, bool) { return float64(a.CachedTokens), a.InputTokens > 0 })},

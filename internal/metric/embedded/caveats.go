@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"time"
@@ -26,6 +27,7 @@ type conditions struct {
 type condition struct {
 	first              time.Time // when its first answer was seen
 	tokens, characters lengths
+	values             lengths
 	early, later       cached
 	answers            int64
 	unread             map[release.Unread]int64
@@ -82,6 +84,7 @@ func (c *condition) add(a *release.Answer, now time.Time) {
 	}
 	c.characters.add(int64(a.InputCharacters))
 	c.tokens.add(a.InputTokens)
+	c.values.add(a.InputLength)
 	if a.InputTokens > 0 {
 		at := &c.later
 		if now.Sub(c.first) <= coldFor {
@@ -131,9 +134,7 @@ func (c *conditions) caveats() []string {
 	}
 	var out []string
 	s, k := &c.sides[0], &c.sides[1]
-	if text := c.inputs(&s.tokens, &k.tokens, "tokens"); text != "" {
-		out = append(out, text)
-	} else if text := c.inputs(&s.characters, &k.characters, "characters"); text != "" {
+	if text := cmp.Or(c.inputs(&s.tokens, &k.tokens, "tokens"), c.inputs(&s.characters, &k.characters, "characters"), c.inputs(&s.values, &k.values, "values")); text != "" {
 		out = append(out, text)
 	}
 	if text := c.cache(s, k); text != "" {

@@ -49,6 +49,23 @@ func TestWhatCouldMislead(t *testing.T) {
 	}
 }
 
+// TestLongerTensorsAreTold as longer texts are.
+func TestLongerTensorsAreTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newModels(release.Metric{Name: "errors", Kind: release.Errors})
+		w.subject.Stable.Name, w.subject.Canary.Name = "v1", "v2"
+		r := w.open(t, embedded.New(w.recorder, nil), nil)
+		for i := range int64(400) {
+			w.says(w.subject.Stable.ID, release.Answer{InputLength: 64 + i%8})
+			w.says(w.subject.Canary.ID, release.Answer{InputLength: 128 + i%8})
+		}
+		time.Sleep(2 * time.Second)
+		if got := strings.Join(read(t, r).Caveats, " "); !strings.Contains(got, "v2 was asked with longer inputs than v1 (median 13") || !strings.Contains(got, "values)") {
+			t.Errorf("caveats %q", got)
+		}
+	})
+}
+
 // TestAnswersThatNobodyReadAreTold: a version that begins to answer in a form that
 // is not read loses all evidence of what it says, and that is said.
 func TestAnswersThatNobodyReadAreTold(t *testing.T) {

@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -158,7 +159,7 @@ func (k *known) count(classes map[string]int64) []int64 {
 // are fixed when a run begins: what is given about a request before it was drawn
 // may be used in a bet, and leaves it exact (judge.md 5.1).
 type levels struct {
-	Above []int64   `json:"above"` // characters of input from which the next stratum begins
+	Above []int64   `json:"above"` // characters or values of input from which the next stratum begins
 	Of    []float64 `json:"of"`    // one more than Above
 }
 
@@ -173,19 +174,19 @@ const (
 // inputs are all alike.
 func newLevels(of release.FactOf, past []*release.Answer) *levels {
 	type value struct {
-		input int
+		input int64
 		v     float64
 	}
 	var all []value
 	for _, a := range past {
 		if v, ok := of.Amount(&release.Observation{Answer: a}); ok && v > 0 {
-			all = append(all, value{a.InputCharacters, v})
+			all = append(all, value{a.InputSize(), v})
 		}
 	}
 	if len(all) < leastPast {
 		return nil
 	}
-	slices.SortStableFunc(all, func(a, b value) int { return a.input - b.input })
+	slices.SortStableFunc(all, func(a, b value) int { return cmp.Compare(a.input, b.input) })
 	middle := func(part []value) float64 {
 		vs := make([]float64, len(part))
 		for i, x := range part {
@@ -204,7 +205,7 @@ func newLevels(of release.FactOf, past []*release.Answer) *levels {
 			continue
 		}
 		if begin > 0 {
-			out.Above = append(out.Above, int64(all[begin].input))
+			out.Above = append(out.Above, all[begin].input)
 		}
 		out.Of = append(out.Of, min(max(middle(all[begin:end])/usual, 1/float64(mostLevel)), mostLevel))
 		begin = end
@@ -218,7 +219,7 @@ func newLevels(of release.FactOf, past []*release.Answer) *levels {
 // of gives what is usual for an answer's input.
 func (l *levels) of(a *release.Answer) float64 {
 	i := 0
-	for i < len(l.Above) && int64(a.InputCharacters) >= l.Above[i] {
+	for i < len(l.Above) && a.InputSize() >= l.Above[i] {
 		i++
 	}
 	return l.Of[i]
