@@ -59,19 +59,26 @@ func (m marks) grow(s series, b births) (n int64, newest float64, gaps int) {
 		if !x.counted() || known && x.t <= last.T {
 			continue
 		}
+		gain, from := 0.0, last.T
 		switch across := known && b.another && last.T <= b.since; {
 		case !known && x.t <= since:
 		case across && x.t <= b.since:
 			still = x.v == last.V
 		case across && !still:
 		case !known:
-			grown += x.v
+			gain, from = x.v, x.t-b.apart
 		case x.t-last.T > max(b.gap, leastGap):
 			gaps++
 		case x.v < last.V:
-			grown += x.v
+			gain = x.v
 		default:
-			grown += x.v - last.V
+			gain = x.v - last.V
+		}
+		if gain > 0 {
+			b.saw.note(x.t)
+		}
+		if from >= b.warm {
+			grown += gain
 		}
 		last, known = mark{x.t, x.v}, true
 	}
@@ -107,6 +114,21 @@ type births struct {
 	// series hold then may be old.
 	scraped map[string]float64
 	gap     float64 // spacing.longestGap; 0: leastGap
+	apart   float64 // spacing.median
+	// warm is when the canary's warming up ended: what may have been gained before
+	// it is no evidence. Infinite: its first request has not come yet.
+	warm float64
+	saw  *growth // what grew is noted there, counted or not; nil: nowhere
+}
+
+// growth is when a series that gained was sampled for the first time, in seconds
+// since 1970; 0: never.
+type growth struct{ first float64 }
+
+func (g *growth) note(t float64) {
+	if g != nil && (g.first == 0 || t < g.first) {
+		g.first = t
+	}
 }
 
 func (b births) of(labels map[string]string) float64 {

@@ -64,10 +64,11 @@ func (f *flow) saved() *flowState {
 	return f.state
 }
 
-// count takes in what one version's series gained.
-func (f *flow) count(who int, p part, at time.Time, since births) (gaps int) {
+// count takes in what one version's series gained; first is when they did so for
+// the first time, in seconds since 1970, 0 for never.
+func (f *flow) count(who int, p part, at time.Time, since births) (gaps int, first float64) {
 	if p.layout == nil {
-		return 0
+		return 0, 0
 	}
 	seen := f.state.Marks[who]
 	apart := append(seen.gaps(p.total), seen.gaps(p.bins)...)
@@ -76,7 +77,7 @@ func (f *flow) count(who int, p part, at time.Time, since births) (gaps int) {
 	} else {
 		defer f.every.add(apart) // what is a gap does not follow from itself
 	}
-	since.gap = f.every.longestGap()
+	since.gap, since.apart, since.saw = f.every.longestGap(), f.every.median(), &growth{}
 	if who == stable && len(seen) == 0 {
 		since.since = math.Inf(1) // it ran before: what its series hold when first seen is no gain
 	}
@@ -88,13 +89,13 @@ func (f *flow) count(who int, p part, at time.Time, since births) (gaps int) {
 	times, last, more := seen.gainBuckets(p.bins, since, p.layout)
 	f.state.Held[who].add(got)
 	f.times[who].add(times)
-	if got.N > 0 || times.total() > 0 {
+	if since.saw.first > 0 {
 		f.grown[who] = at
 	}
 	if newest = max(newest, last); newest <= seconds(at)+leastGap { // a time far ahead proves nothing
 		f.newest[who] = max(f.newest[who], newest)
 	}
-	return gaps + more
+	return gaps + more, since.saw.first
 }
 
 // aloneAfter is for how long the new version's requests are kept for stable's to

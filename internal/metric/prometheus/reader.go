@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -38,8 +39,9 @@ const (
 
 // cursor is where a reader ended.
 type cursor struct {
-	At    float64               `json:"at"`    // seconds since the run began, of the last batch
-	Since float64               `json:"since"` // seconds since 1970: where counting began
+	At    float64               `json:"at"`              // seconds since the run began, of the last batch
+	Since float64               `json:"since"`           // seconds since 1970: where counting began
+	First float64               `json:"first,omitempty"` // the same: of the canary's first request
 	Flows map[string]*flowState `json:"flows,omitempty"`
 	Steps map[string]query.Step `json:"steps,omitempty"` // of levels, by metric
 }
@@ -341,9 +343,15 @@ func (r *reader) take(p *poll) []metric.Sample {
 		}
 	}
 	out := r.takeLevels(p)
+	first, warm := 0.0, r.warm()
 	for i, f := range r.flows {
 		for who, x := range p.parts[i] {
-			r.gaps += f.count(who, x, p.at, births{since: r.cursor.Since, scraped: r.scraped, another: who == canary && r.provider.options.Cluster != nil})
+			gaps, grew := f.count(who, x, p.at, births{
+				since: r.cursor.Since, scraped: r.scraped, warm: warm, another: who == canary && r.provider.options.Cluster != nil,
+			})
+			if r.gaps += gaps; who == canary && grew > 0 && (first == 0 || grew < first) {
+				first = grew
+			}
 		}
 		batches, err := f.batches(r.cursor.At, r.subject.Metrics)
 		if err != nil {
@@ -355,13 +363,32 @@ func (r *reader) take(p *poll) []metric.Sample {
 			}
 		}
 	}
+	if r.cursor.First == 0 {
+		r.cursor.First = first
+	}
 	return out
+}
+
+// warm is when the canary's warming up ends, in seconds since 1970: infinite
+// before its first request, 0 where there is none.
+func (r *reader) warm() float64 {
+	switch up := r.subject.Release.Analysis.WarmUp; {
+	case up <= 0:
+		return 0
+	case r.cursor.First == 0:
+		return math.Inf(1)
+	default:
+		return r.cursor.First + up.Seconds()
+	}
 }
 
 // missing says why evidence is absent or old; empty: it is not.
 func (r *reader) missing(now time.Time) string {
 	stale := r.provider.options.Stale
 	var why []string
+	if left := r.warm() - seconds(now); left > 0 && !math.IsInf(left, 1) && len(r.flows) > 0 {
+		why = append(why, fmt.Sprintf("%s is warming up for another %s", r.names[canary], rounded(time.Duration(left*float64(time.Second)))))
+	}
 	for _, f := range r.flows {
 		if text := r.quiet(f, now); text != "" && !slices.Contains(why, text) {
 			why = append(why, text)

@@ -115,3 +115,52 @@ func TestOneMinuteIsAnIntervalAndNoGap(t *testing.T) {
 		}
 	})
 }
+
+// TestRequestsOfTheWarmUpAreNotJudged: of neither version, up to the first sample
+// after it, also where a reader begins midway.
+func TestRequestsOfTheWarmUpAreNotJudged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		s := &simulated{
+			scraped: func(i int) time.Time { return began.Add(time.Duration(i-20) * 5 * time.Second) },
+			value: func(version string, at time.Time) float64 {
+				sec := at.Sub(began).Seconds()
+				if version == "canary0000" { // its first request comes after 20 s, all of it is seen at 25 s
+					return max(0, 10*(sec-20))
+				}
+				return 10_000 + 90*sec
+			},
+		}
+		sub := subject(release.Metric{Name: "errors", Kind: release.Errors})
+		sub.Release.Analysis.WarmUp = 30 * time.Second
+		p, err := New(Options{URL: "http://simulated", Transport: s})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var cursor []byte
+		var canary, stable int64
+		for range 2 { // 40 s and 80 s
+			r, err := p.Open(t.Context(), sub, cursor)
+			if err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(40 * time.Second)
+			synctest.Wait()
+			got, err := r.Read(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Close()
+			cursor = got.Cursor
+			if warm := time.Since(began) < 55*time.Second; warm != contains(got.Missing, "v2 is warming up for another 15s") {
+				t.Errorf("after %v missing is %q", time.Since(began), got.Missing)
+			}
+			for _, x := range got.Samples {
+				canary, stable = canary+x.Batch.Canary.N, stable+x.Batch.Stable.N
+			}
+		}
+		if canary != 250 || stable != 9*250 {
+			t.Errorf("%d and %d requests are evidence, want those of the 25 s from 55 s on", canary, stable)
+		}
+	})
+}
