@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -78,7 +77,7 @@ than their tolerance. Exit code 1 when there is one.`,
 func newJudgeReplay(sh *shell) *cobra.Command {
 	var file string
 	var step int
-	var looks bool
+	var short bool
 	cmd := &cobra.Command{
 		Use:   "replay EVIDENCE",
 		Short: "Judge recorded evidence by a manifest's policy",
@@ -88,10 +87,11 @@ it by the policy of a manifest, as if it happened now. It needs no daemon.
     {"t": 1.5, "metric": "errors", "canary": {"n": 10, "bad": 1}, "stable": {"n": 90, "bad": 1}}
     {"t": 1.5, "metric": "latency", "canary": {"values": [0.081]}, "stable": {"values": [0.079, 0.085]}}
 
-Lines with "history": true, before all others, are what stable did before the run.`,
+Lines with "history": true, before all others, are what stable did before the run.
+Every look is printed, then the one that decided and what is known at the end.`,
 		Example: `  haldane judge replay evidence.jsonl -f release.yaml
-  haldane judge replay - -f release.yaml --looks < evidence.jsonl
-  haldane judge replay evidence.jsonl -f release.yaml -o json | jq .deciding`,
+  haldane judge replay - -f release.yaml --short < evidence.jsonl
+  haldane judge replay evidence.jsonl -f release.yaml -o json | jq '.looks[].logE'`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 1 {
 				return nil
@@ -108,23 +108,20 @@ Lines with "history": true, before all others, are what stable did before the ru
 				return err
 			}
 			defer in.Close()
-			var each func(judge.Look) error
-			if looks {
-				each = sh.eachLook()
-			}
 			if step < 1 || step > len(p.Looseness) {
 				return usageError(fmt.Errorf("--margin is %d, expected 1 to %d: the plan has so many sets of margins", step, len(p.Looseness)))
 			}
-			r, err := judge.Replay(p, in, step-1, each)
+			var out replayed
+			out.Replayed, err = judge.Replay(p, in, step-1, sh.eachLook(&out, short))
 			if err != nil {
 				return &coded{exitBadInput, fmt.Errorf("%s: %w", shown, err)}
 			}
-			return sh.replayed(r, looks)
+			return sh.replayed(out)
 		},
 	}
 	manifestFlag(cmd, &file)
 	cmd.Flags().IntVar(&step, "margin", 1, "which of the plan's sets of margins, the strictest is 1")
-	cmd.Flags().BoolVar(&looks, "looks", false, "print every look too; with -o json one object a line, the outcome last")
+	cmd.Flags().BoolVar(&short, "short", false, "leave out the looks")
 	sh.outputFlag(cmd, "table", "json", "yaml")
 	return cmd
 }
@@ -154,10 +151,13 @@ func (sh *shell) openInput(name string) (io.ReadCloser, string, error) {
 	return f, name, nil
 }
 
-func (sh *shell) replayed(r judge.Replayed, looks bool) error {
-	if looks && sh.output == "json" {
-		return json.NewEncoder(sh.out).Encode(r)
-	}
+// replayed is a replay as an object.
+type replayed struct {
+	judge.Replayed
+	Looks []judge.Look `json:"looks,omitempty"`
+}
+
+func (sh *shell) replayed(r replayed) error {
 	if done, err := sh.object(r); done {
 		return err
 	}
@@ -175,12 +175,17 @@ func (sh *shell) replayed(r judge.Replayed, looks bool) error {
 	return sh.figures(r.Report)
 }
 
-// eachLook prints the looks of a replay as they come; the deciding one is the
-// first that has a verdict.
-func (sh *shell) eachLook() func(judge.Look) error {
-	if sh.output == "json" {
-		e := json.NewEncoder(sh.out)
-		return func(l judge.Look) error { return e.Encode(l) }
+// eachLook prints the looks of a replay as they come, or keeps them for the
+// object that is printed; the deciding one is the first that has a verdict.
+func (sh *shell) eachLook(out *replayed, short bool) func(judge.Look) error {
+	if short {
+		return nil
+	}
+	if sh.output == "json" || sh.output == "yaml" {
+		return func(l judge.Look) error {
+			out.Looks = append(out.Looks, l)
+			return nil
+		}
 	}
 	decided := false
 	return func(l judge.Look) error {

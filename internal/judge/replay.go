@@ -20,7 +20,7 @@ type Look struct {
 
 // Replayed is the outcome of a replay.
 type Replayed struct {
-	Looks    int    `json:"looks"`
+	Looks    int    `json:"count"`              // of looks
 	Deciding *Look  `json:"deciding,omitempty"` // the first that was not Inconclusive; nil: none
 	Report   Report `json:"report"`             // at the end
 }
