@@ -183,7 +183,7 @@ func (x *exchange) attempt(to *target, route release.Route) attempt {
 	}
 	return attempt{to: to, obs: release.Observation{
 		Release: x.p.name, Version: to.version, Weight: weight, Route: route,
-		Unit: x.pick.unit, Begin: begin, ID: x.requestID(),
+		Unit: x.pick.unit, User: x.pick.user, Begin: begin, ID: x.requestID(),
 	}}
 }
 

@@ -50,6 +50,15 @@ func TestHashIsMixed(t *testing.T) {
 	}
 }
 
+// What a user says of an answer finds it in whatever run it comes.
+func TestUsersAreTheSameInEveryRun(t *testing.T) {
+	config := release.Embedded{Feedback: &release.TakesFeedback{}}
+	one, two := &Table{seed: hashSeed("run-1"), config: config}, &Table{seed: hashSeed("run-2"), config: config}
+	if a, b := one.keyOf("ann"), two.keyOf("ann"); a.user != b.user || a.user == 0 || a.user == one.keyOf("bob").user || a.hash == b.hash {
+		t.Errorf("ann is %+v, and %+v in the next run", a, b)
+	}
+}
+
 func TestStickyKeys(t *testing.T) {
 	token := func(payload string) string {
 		return "Bearer x." + base64.RawURLEncoding.EncodeToString([]byte(payload)) + ".y"

@@ -44,7 +44,7 @@ func (p *Proxy) takesFeedback(w http.ResponseWriter, r *http.Request, client str
 	}
 	if f.ID == "" && session == "" {
 		if k, _ := t.stickyKey(r, client, ""); k.set {
-			f.Unit = k.hash
+			f.User = k.user
 		}
 	}
 	err = p.Feedback(f, session)
@@ -71,9 +71,9 @@ func (p *Proxy) Feedback(f release.Feedback, session string) error {
 		return fmt.Errorf("release %s takes no feedback; set spec.traffic.embedded.feedback", p.name)
 	}
 	if session != "" {
-		f.Unit = t.keyOf(session).hash
+		f.User = t.keyOf(session).user
 	}
-	if f.ID == "" && (f.Unit == 0 || !t.config.Sticky.Enabled()) {
+	if f.ID == "" && (f.User == 0 || !t.config.Sticky.Enabled()) {
 		return errors.New("feedback names the answer: id, its X-Request-Id or the id that it gives itself; or session, where traffic is sticky")
 	}
 	return p.feedback.Feedback(p.name, f, to.Keep)

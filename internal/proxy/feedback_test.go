@@ -59,7 +59,7 @@ func TestFeedbackIsTaken(t *testing.T) {
 			t.Errorf("%s %.40s: %d %s, want %d %q", c.method, c.body, status, body, c.status, c.says)
 		}
 	}
-	if len(h.list) != 2 || h.list[0].Vote != release.VoteUp || h.list[1].Unit != w.Table().keyOf("ann").hash {
+	if len(h.list) != 2 || h.list[0].Vote != release.VoteUp || h.list[1].User != w.Table().keyOf("ann").user {
 		t.Errorf("heard %+v", h.list)
 	}
 	if got := w.seen.wait(t, 2); len(got) != 2 {

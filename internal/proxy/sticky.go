@@ -15,6 +15,7 @@ import (
 type key struct {
 	hash   uint64
 	cohort uint64 // independent of hash: cohorts do not follow the split
+	user   uint64 // the same in every run, where the release takes feedback
 	set    bool
 }
 
@@ -55,12 +56,20 @@ func (t *Table) stickyKey(r *http.Request, client, said string) (k key, fresh st
 
 func (t *Table) keyOf(v string) key {
 	h := hashString(t.seed, v)
-	return key{hash: mix(h) | 1, cohort: mix(h ^ 0x9e3779b97f4a7c15), set: true}
+	k := key{hash: mix(h) | 1, cohort: mix(h ^ 0x9e3779b97f4a7c15), set: true}
+	if t.config.Feedback != nil {
+		k.user = mix(hashString(userSeed, v)) | 1
+	}
+	return k
 }
 
 // The hash is FNV-1a (Fowler, Noll, Vo) over salt, a zero byte and key, with
 // the finaliser of MurmurHash3 (Appleby) so that every bit depends on all of
 // the input.
+// userSeed is the salt of users as feedback names them: it is no run's, since what
+// they say of an answer may come when the next run has begun.
+var userSeed = hashSeed(rand.Text())
+
 func hashSeed(salt string) uint64 {
 	return hashString(14695981039346656037, salt+"\x00")
 }

@@ -160,12 +160,13 @@ type pick struct {
 	drawn  *target // whose weight counts; differs from to by fallback
 	route  release.Route
 	unit   uint64
+	user   uint64
 	cookie string // new sticky key to be set; empty: none
 }
 
 // choose draws the version of a request. k is the sticky key's hash.
 func (t *Table) choose(r *http.Request, k key) (pk pick) {
-	pk.unit = k.hash
+	pk.unit, pk.user = k.hash, k.user
 	pk.drawn, pk.route = t.asked(r), release.ByTest
 	if pk.drawn == nil {
 		pk.drawn, pk.route = t.matched(r, k), release.ByMatch

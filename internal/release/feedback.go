@@ -11,7 +11,7 @@ import (
 // Feedback is what a user, or a person who knows better, said of one answer.
 type Feedback struct {
 	ID     string  // of the request (X-Request-Id) or of the answer
-	Unit   uint64  // in place of ID: the last answer to this user; 0: none
+	User   uint64  // in place of ID: the last answer to this user (Observation.User); 0: none
 	Vote   Vote    // empty: none
 	Score  float64 // 0 (bad) to 1
 	Scored bool    // Score is set

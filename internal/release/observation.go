@@ -9,8 +9,11 @@ type Observation struct {
 	// Weight is the version's weight at the moment of routing, of Full.
 	Weight Weight
 	Route  Route
-	// Unit is a hash of the sticky key; 0: none.
-	Unit      uint64
+	// Unit is a hash of the sticky key with the run's salt; 0: none.
+	Unit uint64
+	// User is another one that is the same in every run, where the release takes
+	// feedback; 0: none.
+	User      uint64
 	Begin     time.Time
 	FirstByte time.Duration // until the first byte of the answer; 0: none came
 	Total     time.Duration

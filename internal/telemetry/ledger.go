@@ -3,6 +3,7 @@ package telemetry
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -21,7 +22,22 @@ type ledgers struct {
 	mu      sync.Mutex
 	of      map[string]*ledger
 	refused map[string]refusals
+	awaited map[subject][]chan struct{} // closed when that answer is noted
+	waiting int
 }
+
+// subject is the answer that feedback names: that of an ID, or the last one to a user.
+type subject struct {
+	release, id string
+	user        uint64 // where there is no ID
+}
+
+// A user has the last byte of an answer before it is noted: feedback that comes
+// in between waits for it.
+const (
+	noteWithin   = time.Second // after the answer's last byte
+	mostAwaiting = 256         // pieces of feedback; more are refused at once
+)
 
 // refusals count the feedback on a release that was not taken.
 type refusals struct{ unknown, contradicted int64 }
@@ -29,14 +45,14 @@ type refusals struct{ unknown, contradicted int64 }
 // ledger is that of one release.
 type ledger struct {
 	byID   map[string]*entry
-	byUnit map[uint64]*entry   // the last one
+	byUser map[uint64]*entry   // the last one
 	asked  map[question]*entry // the last one
 	ring   []*entry            // oldest first from next on
 	next   int
 }
 
 // question is what a user asked.
-type question struct{ unit, prompt uint64 }
+type question struct{ user, prompt uint64 }
 
 // regeneratedWithin is how long after an answer the same question of the same
 // user says that it was not what they wanted.
@@ -60,11 +76,11 @@ func (l *ledgers) note(o *release.Observation) (regenerated *entry) {
 		return nil
 	}
 	e := &entry{ids: [2]string{o.ID}, seen: release.Observation{Release: o.Release, Version: o.Version, Weight: o.Weight, Route: o.Route,
-		Unit: o.Unit, Begin: o.Begin, Total: o.Total, Outcome: o.Outcome, Answer: &release.Answer{}}}
+		Unit: o.Unit, User: o.User, Begin: o.Begin, Total: o.Total, Outcome: o.Outcome, Answer: &release.Answer{}}}
 	if o.Answer != nil {
 		e.ids[1], e.seen.Answer.Class = o.Answer.ID, o.Answer.Class
-		if o.Unit != 0 && o.Answer.Prompt != 0 {
-			e.asked = question{o.Unit, o.Answer.Prompt}
+		if o.User != 0 && o.Answer.Prompt != 0 {
+			e.asked = question{o.User, o.Answer.Prompt}
 		}
 	}
 	l.mu.Lock()
@@ -74,7 +90,7 @@ func (l *ledgers) note(o *release.Observation) (regenerated *entry) {
 	}
 	of := l.of[o.Release]
 	if of == nil {
-		of = &ledger{byID: map[string]*entry{}, byUnit: map[uint64]*entry{}, asked: map[question]*entry{}}
+		of = &ledger{byID: map[string]*entry{}, byUser: map[uint64]*entry{}, asked: map[question]*entry{}}
 		l.of[o.Release] = of
 	}
 	if was := of.asked[e.asked]; was != nil && was.seen.Outcome == release.OK && was.given[3] == "" &&
@@ -82,7 +98,62 @@ func (l *ledgers) note(o *release.Observation) (regenerated *entry) {
 		was.given[3], regenerated = given, was
 	}
 	of.add(e)
+	l.arrived(subject{o.Release, e.ids[0], 0}, subject{o.Release, e.ids[1], 0}, subject{o.Release, "", o.User})
 	return regenerated
+}
+
+// arrived lets feedback on these answers go on; l.mu is held.
+func (l *ledgers) arrived(of ...subject) {
+	if len(l.awaited) == 0 {
+		return
+	}
+	for _, s := range of {
+		for _, c := range l.awaited[s] {
+			close(c)
+		}
+		delete(l.awaited, s)
+	}
+}
+
+// await waits until an answer is noted, for a moment at most.
+func (l *ledgers) await(of subject) {
+	l.mu.Lock()
+	if l.waiting >= mostAwaiting || l.known(of) != nil {
+		l.mu.Unlock()
+		return
+	}
+	if l.awaited == nil {
+		l.awaited = map[subject][]chan struct{}{}
+	}
+	c := make(chan struct{})
+	l.awaited[of] = append(l.awaited[of], c)
+	l.waiting++
+	l.mu.Unlock()
+	late := time.NewTimer(noteWithin)
+	defer late.Stop()
+	select {
+	case <-c:
+	case <-late.C:
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.waiting--
+	l.awaited[of] = slices.DeleteFunc(l.awaited[of], func(x chan struct{}) bool { return x == c })
+	if len(l.awaited[of]) == 0 {
+		delete(l.awaited, of)
+	}
+}
+
+// known is the answer that feedback names; nil: none. l.mu is held.
+func (l *ledgers) known(s subject) *entry {
+	of := l.of[s.release]
+	switch {
+	case of == nil:
+		return nil
+	case s.id != "":
+		return of.byID[s.id]
+	}
+	return of.byUser[s.user]
 }
 
 // given stands for what has no value of its own.
@@ -111,8 +182,8 @@ func (l *ledger) add(e *entry) {
 			l.byID[id] = e
 		}
 	}
-	if u := e.seen.Unit; u != 0 {
-		l.byUnit[u] = e
+	if u := e.seen.User; u != 0 {
+		l.byUser[u] = e
 	}
 	if e.asked != (question{}) {
 		l.asked[e.asked] = e
@@ -125,8 +196,8 @@ func (l *ledger) drop(e *entry) {
 			delete(l.byID, id)
 		}
 	}
-	if u := e.seen.Unit; l.byUnit[u] == e {
-		delete(l.byUnit, u)
+	if u := e.seen.User; l.byUser[u] == e {
+		delete(l.byUser, u)
 	}
 	if l.asked[e.asked] == e {
 		delete(l.asked, e.asked)
@@ -136,12 +207,20 @@ func (l *ledger) drop(e *entry) {
 // Feedback takes what was said of an answer as long after it as keep. The same
 // said again counts once, and is no error.
 func (r *Recorder) Feedback(rel string, f release.Feedback, keep time.Duration) error {
+	r.ledgers.await(about(rel, &f))
 	e, fresh, err := r.ledgers.take(rel, &f, keep)
 	if err != nil || !fresh {
 		return err
 	}
 	r.tell(rel, e, &f)
 	return nil
+}
+
+func about(rel string, f *release.Feedback) subject {
+	if f.ID != "" {
+		return subject{rel, f.ID, 0}
+	}
+	return subject{rel, "", f.User}
 }
 
 // tell counts feedback on an answer for those who compare its version.
@@ -162,12 +241,7 @@ func (r *Recorder) tell(rel string, e *entry, f *release.Feedback) {
 func (l *ledgers) take(rel string, f *release.Feedback, keep time.Duration) (_ *entry, fresh bool, _ error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	var e *entry
-	if of := l.of[rel]; of != nil {
-		if e = of.byID[f.ID]; f.ID == "" {
-			e = of.byUnit[f.Unit]
-		}
-	}
+	e := l.known(about(rel, f))
 	if e == nil || time.Since(e.seen.Begin) > keep {
 		l.refuse(rel, refusals{unknown: 1})
 		what := "this user"

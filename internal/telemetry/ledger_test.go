@@ -3,6 +3,7 @@ package telemetry
 import (
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -52,7 +53,7 @@ func TestFeedbackFindsTheVersion(t *testing.T) {
 	if err := r.Feedback("hello", release.Feedback{ID: "2", Vote: release.VoteUp}, time.Hour); !errors.As(err, new(release.TakenFeedback)) {
 		t.Errorf("another vote: %v", err)
 	}
-	for _, f := range []release.Feedback{{ID: "9", Vote: release.VoteUp}, {Unit: 4, Vote: release.VoteUp}} {
+	for _, f := range []release.Feedback{{ID: "9", Vote: release.VoteUp}, {User: 4, Vote: release.VoteUp}} {
 		if err := r.Feedback("hello", f, time.Hour); !errors.As(err, new(release.UnknownAnswer)) {
 			t.Errorf("feedback %+v on an unknown answer: %v", f, err)
 		}
@@ -67,16 +68,46 @@ func TestFeedbackFindsTheVersion(t *testing.T) {
 	}
 }
 
+// Who has the last byte of an answer may say at once what it was worth, before
+// the answer is booked; what never comes is refused.
+func TestFeedbackWaitsForItsAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := New()
+		of := func(o *release.Observation) { o.Unit, o.User = 6, 5 }
+		var said sync.WaitGroup
+		for _, f := range []release.Feedback{{ID: "1", Vote: release.VoteUp}, {ID: "chatcmpl-1", Label: "7"}, {User: 5, Regenerated: true}} {
+			said.Go(func() {
+				if err := r.Feedback("hello", f, time.Hour); err != nil {
+					t.Errorf("feedback %+v: %v", f, err)
+				}
+			})
+		}
+		for range mostAwaiting - 3 {
+			said.Go(func() {
+				if err := r.Feedback("hello", release.Feedback{ID: "9", Vote: release.VoteUp}, time.Hour); !errors.As(err, new(release.UnknownAnswer)) {
+					t.Errorf("feedback on no answer: %v", err)
+				}
+			})
+		}
+		synctest.Wait()
+		answered7(r, "a", "1", of)
+		said.Wait()
+		if l := &r.ledgers; l.waiting != 0 || len(l.awaited) != 0 {
+			t.Errorf("%d wait, for %d answers", l.waiting, len(l.awaited))
+		}
+	})
+}
+
 // The last answer to a user, and no answer after its time.
 func TestFeedbackOfUsersAndItsTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := New()
 		tap := r.Tap("hello", "a", "b", TapOptions{Measures: voted(), Users: true})
 		defer tap.Close()
-		of := func(o *release.Observation) { o.Unit = 5 }
+		of := func(o *release.Observation) { o.Unit, o.User = 6, 5 }
 		answered7(r, "a", "1", of)
 		answered7(r, "b", "2", of)
-		if err := r.Feedback("hello", release.Feedback{Unit: 5, Vote: release.VoteDown}, time.Hour); err != nil {
+		if err := r.Feedback("hello", release.Feedback{User: 5, Vote: release.VoteDown}, time.Hour); err != nil {
 			t.Fatal(err)
 		}
 		if c := tap.Drain().Portions[0].Canary.Measured[0]; c.Bad != 1 || c.Firsts != 1 {
@@ -93,12 +124,12 @@ func TestFeedbackOfUsersAndItsTime(t *testing.T) {
 func TestLedgerIsBounded(t *testing.T) {
 	var l ledgers
 	for i := range mostEntries + 10 {
-		o := release.Observation{Release: "hello", ID: fmt.Sprint(i), Unit: uint64(i) + 1, Begin: time.Now()}
+		o := release.Observation{Release: "hello", ID: fmt.Sprint(i), User: uint64(i) + 1, Begin: time.Now()}
 		l.note(&o)
 	}
 	of := l.of["hello"]
-	if len(of.ring) != mostEntries || len(of.byID) != mostEntries || len(of.byUnit) != mostEntries || of.byID["9"] != nil || of.byID["10"] == nil {
-		t.Errorf("%d answers, %d ids, %d users", len(of.ring), len(of.byID), len(of.byUnit))
+	if len(of.ring) != mostEntries || len(of.byID) != mostEntries || len(of.byUser) != mostEntries || of.byID["9"] != nil || of.byID["10"] == nil {
+		t.Errorf("%d answers, %d ids, %d users", len(of.ring), len(of.byID), len(of.byUser))
 	}
 	l.forget("hello")
 	if len(l.of) != 0 {
@@ -117,7 +148,7 @@ func TestAnswersThatAreRegenerated(t *testing.T) {
 		ask := func(v release.VersionID, id string, unit, prompt uint64, change ...func(*release.Observation)) {
 			time.Sleep(time.Second)
 			answered7(r, v, id, append(change, func(o *release.Observation) {
-				o.Begin, o.Total, o.Unit, o.Answer.Prompt = time.Now(), time.Second/2, unit, prompt
+				o.Begin, o.Total, o.User, o.Answer.Prompt = time.Now(), time.Second/2, unit, prompt
 			})...)
 		}
 		count := func(want int64, what string) {
@@ -152,7 +183,7 @@ func TestAnswersThatAreRegenerated(t *testing.T) {
 		count(0, "after a failure")
 		ask("b", "10", 4, 7)
 		answered7(r, "b", "10b", func(o *release.Observation) {
-			o.Begin, o.Total, o.Unit, o.Answer.Prompt = time.Now().Add(-time.Hour), 2*time.Hour, 4, 7
+			o.Begin, o.Total, o.User, o.Answer.Prompt = time.Now().Add(-time.Hour), 2*time.Hour, 4, 7
 		})
 		count(0, "asked twice at once")
 		if err := r.Feedback("hello", release.Feedback{ID: "9", Regenerated: true}, time.Hour); err != nil {
@@ -171,11 +202,11 @@ func TestAnswersThatAreRegenerated(t *testing.T) {
 
 // However many answers there are, what is kept of them is bounded.
 func TestTheLedgerIsBounded(t *testing.T) {
-	l := &ledger{byID: map[string]*entry{}, byUnit: map[uint64]*entry{}, asked: map[question]*entry{}}
+	l := &ledger{byID: map[string]*entry{}, byUser: map[uint64]*entry{}, asked: map[question]*entry{}}
 	for i := range uint64(mostEntries + 1000) {
-		l.add(&entry{ids: [2]string{fmt.Sprint(i), fmt.Sprint("c", i)}, asked: question{i + 1, i + 1}, seen: release.Observation{Unit: i + 1}})
+		l.add(&entry{ids: [2]string{fmt.Sprint(i), fmt.Sprint("c", i)}, asked: question{i + 1, i + 1}, seen: release.Observation{User: i + 1}})
 	}
-	if len(l.ring) != mostEntries || len(l.byID) != 2*mostEntries || len(l.byUnit) != mostEntries || len(l.asked) != mostEntries {
-		t.Errorf("kept %d answers: %d ids, %d users, %d questions", len(l.ring), len(l.byID), len(l.byUnit), len(l.asked))
+	if len(l.ring) != mostEntries || len(l.byID) != 2*mostEntries || len(l.byUser) != mostEntries || len(l.asked) != mostEntries {
+		t.Errorf("kept %d answers: %d ids, %d users, %d questions", len(l.ring), len(l.byID), len(l.byUser), len(l.asked))
 	}
 }
