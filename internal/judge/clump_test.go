@@ -86,8 +86,12 @@ func (s *stall) history() History {
 // verdictAfter runs a judge on the world and returns the second of the verdict, -1 for never.
 func (s *stall) verdictAfter(t *testing.T, verdict Verdict, quantile float64, seconds int) float64 {
 	t.Helper()
-	p := Policy{Alpha: 0.01, AlphaPromote: 0.05, Horizon: 1800, Looseness: []float64{1},
-		Metrics: []Metric{{Name: "latency", Kind: Latency, Share: 1, Required: true, Quantile: quantile, Ratio: 1.2, Limit: math.NaN()}}}
+	return s.verdictOn(t, Metric{Name: "latency", Kind: Latency, Share: 1, Required: true, Quantile: quantile, Ratio: 1.2, Limit: math.NaN()}, verdict, seconds)
+}
+
+func (s *stall) verdictOn(t *testing.T, m Metric, verdict Verdict, seconds int) float64 {
+	t.Helper()
+	p := Policy{Alpha: 0.01, AlphaPromote: 0.05, Horizon: 1800, Looseness: []float64{1}, Metrics: []Metric{m}}
 	r, err := New(p, []History{s.history()})
 	if err != nil {
 		t.Fatal(err)
@@ -122,6 +126,28 @@ func TestStallsAreOneEventEach(t *testing.T) {
 		t.Errorf("%d of %d identical versions failed, promised 1 %%", failed, runs)
 	}
 	t.Logf("%d of %d identical versions failed under stalls", failed, runs)
+}
+
+// TestOneStallBreaksNoLimit: a limit on p90 that one request in fifty is beyond, all
+// of them in the seconds in which a process stalls. A version whose values really lie
+// beyond it is found.
+func TestOneStallBreaksNoLimit(t *testing.T) {
+	const runs = 60
+	for _, limit := range []float64{0.35, 0.05} { // all of what does not stall takes between
+		failed, last := 0, 0.0
+		for i := range runs {
+			s := &stall{rng: rand.New(rand.NewPCG(5, uint64(i))), share: 0.2, stables: 2, rate: 200, chance: 0.02, slower: 1}
+			m := Metric{Name: "latency", Kind: Latency, Share: 1, Required: true, Quantile: 0.9, Limit: limit, LimitBelow: true}
+			if at := s.verdictOn(t, m, Fail, 60); at >= 0 {
+				failed++
+				last = max(last, at)
+			}
+		}
+		t.Logf("at most %v s: %d of %d failed, the last after %.1f s", limit, failed, runs, last)
+		if within := limit > 0.1; within && failed > 3 || !within && failed < runs {
+			t.Errorf("at most %v s: %d of %d failed", limit, failed, runs)
+		}
+	}
 }
 
 // TestSlowVersionIsFoundInSpiteOfStalls: twice as slow, on the same machine.

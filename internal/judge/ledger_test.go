@@ -113,7 +113,7 @@ func TestRoundingGoesDown(t *testing.T) {
 func TestOldStateIsRefused(t *testing.T) {
 	state := newRun(t, byDefault(), nil).Snapshot()
 	state[0]--
-	if _, err := Restore(byDefault(), state); err == nil || !strings.Contains(err.Error(), "the snapshot has version 4, expected 5") {
+	if _, err := Restore(byDefault(), state); err == nil || !strings.Contains(err.Error(), "the snapshot has version 5, expected 6") {
 		t.Errorf("error %v", err)
 	}
 }

@@ -11,6 +11,9 @@ type level struct {
 	below   [5]float64 // log e-values of the proof that the rate is below the limit
 	proven  bool
 	bar     float64
+	clump   *clumps // how far units come in clumps; nil: each is one event
+	second  float64 // that is open, and what was earned in it
+	open    [2]earned
 }
 
 var (
@@ -35,16 +38,40 @@ func (l *level) bet(now, n, k float64) {
 		return
 	}
 	l.restart(now)
-	for i, psi := range levelOdds {
-		l.logR[i] += l.factor(psi, n, k)
+	if second := math.Floor(now); l.clump != nil && second != l.second {
+		l.second = second
+		l.open[0].clear()
+		l.open[1].clear()
 	}
+	l.earn(0, l.logR, levelOdds, n, k)
 	l.settle()
-	for i, a := range levelBelow {
-		l.below[i] += l.factor(a, n, k)
-	}
+	l.earn(1, l.below[:], levelBelow[:], n, k)
 	if l.proofLog() >= l.bar {
 		l.proven = true
 	}
+}
+
+// earn adds the factors of bets on multiples of the limit; of units that may come
+// in clumps, as far as those let.
+func (l *level) earn(open int, logE, multiples []float64, n, k float64) {
+	if l.clump == nil {
+		for i, psi := range multiples {
+			logE[i] += l.factor(psi, n, k)
+		}
+		return
+	}
+	for i, psi := range multiples {
+		l.open[open].gain[i] += l.factor(psi, n, k)
+	}
+	l.open[open].count(l.clump, logE)
+}
+
+// heed makes the bets heed clumps, which another process keeps and brings up to
+// date before each bet.
+func (l *level) heed(c *clumps) *level {
+	l.clump = c
+	l.open = [2]earned{newEarned(len(levelOdds)), newEarned(len(levelBelow))}
+	return l
 }
 
 // factor is the log likelihood ratio of psi times the limit (its odds, for a
@@ -71,7 +98,11 @@ func (l *level) save(out []byte) []byte {
 	}
 	out = l.bets.save(out)
 	out = appendBool(out, l.proven)
-	return appendFloats(out, l.below[:])
+	out = appendFloats(out, l.below[:])
+	if l.clump != nil {
+		out = appendFloats(appendFloats(appendNumber(out, l.second), l.open[0].gain), l.open[1].gain)
+	}
+	return out
 }
 
 func (l *level) load(d *decoder) {
@@ -81,4 +112,9 @@ func (l *level) load(d *decoder) {
 	l.bets.load(d)
 	l.proven = d.bool()
 	d.floats(l.below[:])
+	if l.clump != nil {
+		l.second = d.number()
+		l.open[0].load(d, l.clump)
+		l.open[1].load(d, l.clump)
+	}
 }

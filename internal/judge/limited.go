@@ -47,6 +47,9 @@ func newLimited(m Metric, p Policy, inner process) process {
 			limit = 1 - limit
 		}
 		l.level = newLevel(limit, false, p)
+		if h, ok := inner.(*histogram); ok {
+			l.level.heed(&h.clump)
+		}
 	}
 	return l
 }
@@ -77,7 +80,8 @@ func (l *limited) update(b *Batch) {
 	}
 }
 
-// bins counts the values beyond the limit.
+// bins counts the values beyond the limit. A process that stalls is one event for
+// the limit too.
 func (l *limited) bins(b *Batch) {
 	at := BinOf(l.m.Kind, l.m.Limit)
 	n, k := 0.0, 0.0

@@ -9,7 +9,7 @@ import (
 )
 
 // snapshotVersion is the first byte of a snapshot.
-const snapshotVersion = 5
+const snapshotVersion = 6
 
 // Snapshot returns the state of the run, to be saved with the cursor of its
 // evidence. Restore continues from it bit for bit.
