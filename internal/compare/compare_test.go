@@ -60,6 +60,26 @@ func TestCompare(t *testing.T) {
 	}
 }
 
+// TestTextsWithoutSpaces: in scripts without spaces texts that differ in a word
+// are nearly alike, and other texts are not.
+func TestTextsWithoutSpaces(t *testing.T) {
+	for name, c := range map[string]struct {
+		a, b string
+		like bool
+	}{
+		"Chinese":            {"金丝雀在矿井里唱歌，直到空气变坏。", "金丝雀在矿井里唱歌，直到空气变差。", true},
+		"other Chinese":      {"金丝雀在矿井里唱歌，直到空气变坏。", "很抱歉，我无法回答这个问题。", false},
+		"Japanese":           {"カナリアは坑道で歌い続けました。", "カナリアは坑道で歌い続けます。", true},
+		"Thai":               {"นกขมิ้นร้องเพลงอยู่ในเหมือง", "นกขมิ้นร้องเพลงอยู่ในบ้าน", true},
+		"Chinese and a name": {"我用 Haldane 发布新版本", "我用 haldane 发布新版本。", true},
+		"English":            {"the canary sings in the mine", "the canary sings in the house", true},
+	} {
+		if got := similarity(c.a, c.b); (got >= 0.6) != c.like {
+			t.Errorf("%s: %.2f alike; want them alike: %v", name, got, c.like)
+		}
+	}
+}
+
 // TestResponsesSay: of an answer of the responses API its words and calls count,
 // whole as in events, and nothing that the model thought.
 func TestResponsesSay(t *testing.T) {
