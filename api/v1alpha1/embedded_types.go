@@ -136,7 +136,8 @@ type KeepSpec struct {
 	// Age after which a pair is let go. Default: 24h.
 	// +optional
 	Age *metav1.Duration `json:"age,omitempty"`
-	// Fields are further members of JSON whose values are masked, by name.
+	// Fields are further members of JSON, or fields of forms, whose values are masked,
+	// by name.
 	// +kubebuilder:validation:MaxItems=64
 	// +optional
 	Fields []string `json:"fields,omitempty"`

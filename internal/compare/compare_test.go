@@ -118,7 +118,7 @@ func TestResponsesSay(t *testing.T) {
 
 func TestSecretsAreMasked(t *testing.T) {
 	m := newMasks(release.Keeping{Fields: []string{"Email"}, Texts: []string{`\d{3}-\d{4}`}})
-	text := m.show([]byte(`{"email":"a@b.c","api_key":"k","x":{"accessToken":"t","max_tokens":5},"say":"Bearer abcdefgh123 call 555-1234 eyJhbGciOi.eyJzdWIi.c2ln"}`))
+	text := m.show([]byte(`{"email":"a@b.c","api_key":"k","x":{"accessToken":"t","max_tokens":5},"say":"Bearer abcdefgh123 call 555-1234 eyJhbGciOi.eyJzdWIi.c2ln"}`), "application/json")
 	for _, secret := range []string{"a@b.c", `"k"`, `"t"`, "abcdefgh123", "555-1234", "eyJ"} {
 		if strings.Contains(text, secret) {
 			t.Errorf("%s is kept in %s", secret, text)
@@ -126,6 +126,28 @@ func TestSecretsAreMasked(t *testing.T) {
 	}
 	if !strings.Contains(text, `"max_tokens": 5`) || !strings.Contains(text, "call") {
 		t.Errorf("too much is masked in %s", text)
+	}
+}
+
+// TestSecretsAreMaskedInAnyForm: in forms, in the data of events and where a text
+// says name=value.
+func TestSecretsAreMaskedInAnyForm(t *testing.T) {
+	m := newMasks(release.Keeping{Fields: []string{"email"}, Texts: []string{`[a-z]+@example\.org`}})
+	const form, events = "application/x-www-form-urlencoded", "text/event-stream"
+	for name, c := range map[string]struct{ got, want string }{
+		"a form":         {m.show([]byte("user=ann&password=hunter2&email=x%40y&note=to+ann%40example.org"), form), "user=ann\npassword=[masked]\nemail=[masked]\nnote=to [masked]"},
+		"JSON in a form": {m.show([]byte(`payload=%7B%22token%22%3A%22hunter2%22%2C%22n%22%3A1%7D`), form+"; charset=utf-8"), `payload={"n":1,"token":"[masked]"}`},
+		"a bad form":     {m.show([]byte("password=%zz&a"), form), "password=[masked]\na="},
+		"an address":     {m.show([]byte("see https://x/?api_key=hunter2&page=2"), "text/plain"), "see https://x/?api_key=[masked]&page=2"},
+		"a path":         {m.prose("/login?access%5Ftoken=hunter2&n=1"), "/login?access%5Ftoken=[masked]&n=1"},
+		"events":         {m.answer(leg(events, "event: user\ndata: {\"password\":\"hunter2\",\"n\":1}\n\ndata: plain\n\n")), "{\"n\":1,\"password\":\"[masked]\"}\nplain\n"},
+		"events asked":   {m.show([]byte("data: {\"secret\":\"hunter2\"}\n\n"), events), "data: {\"secret\":\"[masked]\"}\n\n"},
+		"words":          {m.answer(leg("application/json", `{"choices":[{"message":{"content":"{\"password\":\"hunter2\"}"}}]}`)), `{"password":"[masked]"}`},
+		"a sum":          {m.prose("x=1, y=2 and max_tokens=5"), "x=1, y=2 and max_tokens=5"},
+	} {
+		if c.got != c.want {
+			t.Errorf("%s is kept as %q, want %q", name, c.got, c.want)
+		}
 	}
 }
 

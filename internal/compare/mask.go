@@ -2,6 +2,8 @@ package compare
 
 import (
 	"encoding/json"
+	"mime"
+	"net/url"
 	"regexp"
 	"strings"
 	"unicode/utf8"
@@ -26,6 +28,9 @@ var (
 	}
 )
 
+// assigned is name=value, as in forms, addresses and commands.
+var assigned = regexp.MustCompile(`[A-Za-z0-9_.%\[\]-]+=[^\s&;,"'<>]+`)
+
 // masks takes secrets out of what is kept.
 type masks struct {
 	fields map[string]bool
@@ -45,9 +50,9 @@ func newMasks(k release.Keeping) *masks {
 	return m
 }
 
-// show makes bytes a text for people: JSON is set out in lines, so that two of
-// them can be read side by side.
-func (m *masks) show(body []byte) string {
+// show makes bytes of a content type a text for people: JSON is set out in lines,
+// so that two of them can be read side by side, and so are the fields of forms.
+func (m *masks) show(body []byte, kind string) string {
 	if v, ok := decode(body); ok {
 		if b, err := json.MarshalIndent(m.value(v), "", "  "); err == nil {
 			return m.prose(string(b))
@@ -56,7 +61,69 @@ func (m *masks) show(body []byte) string {
 	if !utf8.Valid(body) {
 		return "[not a text]"
 	}
-	return m.prose(string(body))
+	if kind, _, _ := mime.ParseMediaType(kind); kind == "application/x-www-form-urlencoded" {
+		return m.form(string(body))
+	}
+	return m.lines(string(body))
+}
+
+// form sets out the fields of a form as they were before they were encoded.
+func (m *masks) form(body string) string {
+	var out []string
+	for field := range strings.SplitSeq(body, "&") {
+		name, value, _ := strings.Cut(field, "=")
+		name, value = unescaped(name), unescaped(value)
+		switch v, ok := decode([]byte(value)); {
+		case m.secret(name):
+			value = masked
+		case ok:
+			value = m.compact(v, value)
+		}
+		out = append(out, name+"="+value)
+	}
+	return m.prose(strings.Join(out, "\n"))
+}
+
+// unescaped is a part of a form; one that is badly encoded stays as it is.
+func unescaped(s string) string {
+	if u, err := url.QueryUnescape(s); err == nil && utf8.ValidString(u) {
+		return u
+	}
+	return s
+}
+
+// lines masks a text of which any line may be JSON, such as the data of events.
+func (m *masks) lines(s string) string {
+	lines := strings.Split(s, "\n")
+	for i, line := range lines {
+		before, datum, isData := strings.Cut(line, "data:")
+		if !isData || before != "" {
+			before, datum = "", line
+		} else {
+			before = "data: "
+		}
+		if v, ok := decode([]byte(datum)); ok {
+			lines[i] = before + m.compact(v, strings.TrimSpace(datum))
+		}
+	}
+	return m.prose(strings.Join(lines, "\n"))
+}
+
+// compact is JSON on one line, masked; what is neither object nor list stays as it
+// was written.
+func (m *masks) compact(v any, written string) string {
+	switch v.(type) {
+	case map[string]any, []any:
+		if b, err := json.Marshal(m.value(v)); err == nil {
+			return string(b)
+		}
+	}
+	return written
+}
+
+// secret reports whether what has this name is masked.
+func (m *masks) secret(name string) bool {
+	return m.fields[strings.ToLower(name)] || secretNames.MatchString(name)
 }
 
 // value masks the members that are secret; it changes v.
@@ -64,7 +131,7 @@ func (m *masks) value(v any) any {
 	switch x := v.(type) {
 	case map[string]any:
 		for name, y := range x {
-			if m.fields[strings.ToLower(name)] || secretNames.MatchString(name) {
+			if m.secret(name) {
 				x[name] = masked
 				continue
 			}
@@ -79,6 +146,13 @@ func (m *masks) value(v any) any {
 }
 
 func (m *masks) prose(s string) string {
+	s = assigned.ReplaceAllStringFunc(s, func(pair string) string {
+		name, _, _ := strings.Cut(pair, "=")
+		if m.secret(unescaped(name)) {
+			return name + "=" + masked
+		}
+		return pair
+	})
 	for _, re := range m.texts {
 		s = re.ReplaceAllString(s, masked)
 	}
@@ -95,7 +169,10 @@ func (m *masks) answer(l *release.Leg) string {
 	case why != "":
 		return "[" + why + "]"
 	case a.hasText:
-		return m.prose(a.text)
+		if v, ok := decode([]byte(a.text)); ok {
+			return m.prose(m.compact(v, a.text))
+		}
+		return m.lines(a.text)
 	}
-	return m.show(a.body)
+	return m.show(a.body, l.Type)
 }

@@ -105,7 +105,7 @@ func (r *Recorder) Compare(c *release.Copied) {
 	if found.Skipped == "" && !found.Same && rule.Keep.Count > 0 {
 		pair = &Pair{
 			At: c.Begin, Stable: c.Stable, Canary: c.Canary, Method: c.Method, Path: masks.prose(c.Path), How: found.How, Why: masks.prose(found.Why),
-			Noisy: noise != nil && noise.Skipped == "" && !noise.Same, Request: masks.show(c.Request),
+			Noisy: noise != nil && noise.Skipped == "" && !noise.Same, Request: masks.show(c.Request, c.Type),
 			Answers: [2]string{masks.answer(&c.User), masks.answer(&c.Copy)}, Status: [2]int{c.User.Status, c.Copy.Status},
 		}
 	}
