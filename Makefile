@@ -52,7 +52,7 @@ bench: ## figures of speed, as ratios against peers and limits in the same run
 	./test/bench.sh
 
 .PHONY: judge-study
-judge-study: ## measure the judge in simulation and write docs/judge.md; PART=errors|latency|time; LONG=1: 20,000 releases a cell
+judge-study: ## measure the judge in simulation and write docs/judge.md; PART=errors|latency|time; LONG=1: 20,000 releases a cell, PART=errors|world|latency
 	$(GO) run ./internal/judge/study/cmd $(if $(PART),-part $(PART)) $(if $(LONG),-long)
 
 .PHONY: lint

@@ -92,6 +92,13 @@ type MetricSpec struct {
 	// +kubebuilder:validation:Enum=more;fewer;either
 	// +optional
 	Harm string `json:"harm,omitempty"`
+	// Bursts says that bad outcomes come in bursts of about this long, such as those
+	// of users whom a router other than Haldane's keeps with one version, by a cookie
+	// or a long connection: each such interval then counts as one event ("1s" to
+	// "10m"). Of errors, proportions, votes and rates. Default: none, each request
+	// counts; where traffic.embedded.sticky is set, each user.
+	// +optional
+	Bursts *metav1.Duration `json:"bursts,omitempty"`
 	// Required says whether promotion needs this metric's proof. Default: true
 	// for errors and latency, unless they are only watched.
 	// +optional

@@ -617,6 +617,11 @@ func (in *MetricSpec) DeepCopyInto(out *MetricSpec) {
 		*out = new(intstr.IntOrString)
 		**out = **in
 	}
+	if in.Bursts != nil {
+		in, out := &in.Bursts, &out.Bursts
+		*out = new(v1.Duration)
+		**out = **in
+	}
 	if in.Required != nil {
 		in, out := &in.Required, &out.Required
 		*out = new(bool)

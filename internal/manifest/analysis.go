@@ -5,6 +5,9 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/haldane-project/haldane/api/v1alpha1"
 	"github.com/haldane-project/haldane/internal/release"
@@ -91,6 +94,7 @@ func (c *checker) metric(path string, s v1alpha1.MetricSpec) release.Metric {
 			c.add(path+".required", "write harm: more or harm: fewer", "a metric whose harm is either way cannot be proven, so it cannot be required")
 		}
 	}
+	m.Bursts = c.bursts(path+".bursts", s.Bursts, kind)
 	c.finds(path, m, s)
 	if kind == release.Latency || kind == release.Amount {
 		m.Quantile = c.probability(path+".quantile", s.Quantile, defaultQuantile, 0.01, 0.9999)
@@ -98,6 +102,24 @@ func (c *checker) metric(path string, s v1alpha1.MetricSpec) release.Metric {
 		c.add(path+".quantile", "", "only latency and amount have a quantile; this is of kind %s", kind)
 	}
 	return m
+}
+
+// bursts reads how long bad outcomes that come together do so.
+func (c *checker) bursts(path string, s *metav1.Duration, kind release.MetricKind) time.Duration {
+	if s == nil {
+		return 0
+	}
+	switch kind {
+	case release.Errors, release.Proportion, release.Votes, release.Rate:
+	default:
+		c.add(path, "leave it out", "only what is counted comes in bursts: errors, proportions, votes and rates; this metric is of kind %s", kind)
+		return 0
+	}
+	d := c.duration(path, s, 0, false)
+	if d > 0 && (d < time.Second || d > 10*time.Minute) {
+		c.add(path, "", "%s is not a burst's length; expected 1s to 10m", short(d))
+	}
+	return d
 }
 
 var metricKinds = []release.MetricKind{release.Errors, release.Latency, release.Amount, release.Proportion, release.Rate, release.Gauge,

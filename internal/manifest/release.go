@@ -30,6 +30,9 @@ func (c *checker) release(obj *v1alpha1.Release) release.Release {
 			c.add(fmt.Sprintf("spec.analysis.metrics[%d].kind", i), "remove the metric, or spec.traffic.embedded.sticky",
 				"a rate compares requests, but sticky traffic assigns users: who asks most often would decide")
 		}
+		if m.Bursts > 0 && analysis.PerUser {
+			c.add(fmt.Sprintf("spec.analysis.metrics[%d].bursts", i), "leave it out", "users of sticky traffic count once each, whatever bursts they fail in")
+		}
 	}
 	rel := release.Release{
 		Name:       obj.Name,

@@ -86,6 +86,8 @@ type Metric struct {
 	Quantile float64  // latency, amount: the quantile that promotion is proven for
 	Judge    JudgedAs // what a finding does
 	Harm     Harm     // rate, gauge: which direction is worse
+	// Bursts is how long bad outcomes that come together do so; 0: each is by itself.
+	Bursts time.Duration `json:",omitempty"`
 }
 
 // Harm is the direction in which a metric gets worse.

@@ -84,6 +84,9 @@ func judgeMetric(m release.Metric, perUser bool) judge.Metric {
 			out.Interval = burst
 		}
 	}
+	if m.Bursts > 0 {
+		out.Interval, out.Clustered = m.Bursts.Seconds(), true
+	}
 	// What is known of before the run is of requests: the times of users can not be
 	// held against it, as those who fail can, who are fewer than the requests that do.
 	if m.Source == (release.Source{}) && (m.Kind == release.Errors || m.Kind == release.Latency && !perUser) {

@@ -39,6 +39,10 @@ func TestPolicy(t *testing.T) {
 			t.Errorf("a share of answers is judged by %+v, expected users (%v) or intervals beside requests", got, perUser)
 		}
 	}
+	broken.Bursts = 2 * time.Second
+	if got := judgeMetric(broken, false); !got.Clustered || got.Interval != 2 {
+		t.Errorf("bursts of 2 s are judged by %+v", got)
+	}
 	for i, want := range []int{1, 0, 1, 0} {
 		if got := LooseIndex(p, i); got != want {
 			t.Errorf("step %d has looseness %d, expected %d", i, got, want)

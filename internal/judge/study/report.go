@@ -255,17 +255,6 @@ no run is rolled back before.
 	}
 }
 
-// LongMarkdown writes the long check of false rollbacks.
-func LongMarkdown(all []Null) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "Half an hour at 1,000 requests/s, %d releases a cell, a look after every error of the canary, at the end of\nevery second and, until the canary has answered %d requests and wherever the evidence is within %d nats of the bar, after\nevery request. Errors that can not bring it there are judged at once.\n\n", all[0].Runs, early, near)
-	fmt.Fprint(&b, nullHead)
-	for _, n := range all {
-		fmt.Fprint(&b, n.row())
-	}
-	return b.String()
-}
-
 func (n Null) row() string {
 	low, high := exact(n.Alarms, n.Runs)
 	return fmt.Sprintf("| %s | %d | %d (%.2f %%) | %.2f to %.2f %% |\n", n.What, n.Runs, n.Alarms, 100*n.Part(), 100*low, 100*high)

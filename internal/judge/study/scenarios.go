@@ -42,33 +42,81 @@ func Ramp(seed uint64, runs int) Null {
 	})
 }
 
-// Bursts counts false rollbacks where users fail with ten requests in a row,
-// 1 % of the requests in all, and every user stays with one version. The
-// policy says so (clustered), or it takes every request for itself.
-func Bursts(seed uint64, share float64, clustered bool, runs int) Null {
-	const size, rate = 10, 0.01
-	p, what := policy(), "users fail in bursts of ten, judged by intervals of 1 s"
-	if clustered {
-		p.Metrics[0].Interval, p.Metrics[0].Clustered = 1, true
-	} else {
-		what = "the same, judged as if requests were independent"
+// Ways of judging users who fail in bursts.
+const (
+	eachRequest = iota // whoever keeps them with a version: a router that says nothing of it
+	byInterval         // the same, and the manifest says so
+	byPlacebo          // each request is drawn by itself, as the embedded proxy does, and the placebo decides
+	byUser             // users are drawn, as the embedded proxy does for sticky traffic, and count once
+)
+
+var burstWords = [...]string{
+	eachRequest: "users fail in bursts of ten and keep their version, judged as if requests were independent",
+	byInterval:  "users fail in bursts of ten and keep their version, judged by intervals of 1 s",
+	byPlacebo:   "users fail in bursts of ten, each request drawn by itself, the placebo decides",
+	byUser:      "users fail in bursts of ten and keep their version, judged by users",
+}
+
+const (
+	burstSize = 10
+	burstRate = 0.01 // of the requests that fail
+)
+
+// Bursts counts false rollbacks where users fail with ten requests in a row, 1 %
+// of the requests in all, judged in one of the ways.
+func Bursts(seed uint64, share float64, way, runs int) Null {
+	p := policy()
+	m := &p.Metrics[0]
+	switch way {
+	case byInterval:
+		m.Interval, m.Clustered = 1, true
+	case byPlacebo:
+		m.Interval = 1
+	case byUser:
+		m.PerUnit = true
 	}
-	return nullOf(what+", w "+percent(share), seed, runs, func(r *rand.Rand) bool {
-		run, err := judge.New(p, errorHistory(r, rate))
+	return nullOf(burstWords[way]+", w "+percent(share), seed, runs, func(r *rand.Rand) bool {
+		run, err := judge.New(p, errorHistory(r, burstRate))
+		must(err)
+		placebo, err := judge.New(p, errorHistory(r, burstRate))
 		must(err)
 		for at := 1.0; at <= Release && !run.Failed(); at++ {
-			bursts := binomial(r, PerSecond/size, rate)
-			bad := binomial(r, bursts, share)
-			good := PerSecond - size*bursts
-			ok := binomial(r, good, share)
-			must(run.Update(0, judge.Batch{
-				At: at, Share: share,
-				Canary: judge.Side{N: int64(ok + size*bad), Bad: int64(size * bad)},
-				Stable: judge.Side{N: int64(good - ok + size*(bursts-bad)), Bad: int64(size * (bursts - bad))},
-			}))
+			canary, stable := burstSecond(r, way, share)
+			must(run.Update(0, judge.Batch{At: at, Share: share, Canary: canary, Stable: stable}))
+			if way == byPlacebo {
+				label, rest := relabel(r, stable, share)
+				must(placebo.Update(0, judge.Batch{At: at, Share: share, Canary: label, Stable: rest}))
+				if len(run.HeedPlacebo(placebo)) > 0 {
+					placebo.HeedPlacebo(placebo)
+				}
+			}
 		}
 		return run.Failed()
 	})
+}
+
+// burstSecond is a second of both versions: the users of a version, or its
+// requests, are drawn with its share.
+func burstSecond(r *rand.Rand, way int, share float64) (canary, stable judge.Side) {
+	users := binomial(r, PerSecond/burstSize, burstRate)
+	good := PerSecond - burstSize*users
+	size, n := float64(burstSize), users // of what is drawn
+	if way == byPlacebo {
+		size, n = 1, users*burstSize
+	}
+	bad := binomial(r, n, share)
+	ok := binomial(r, good, share)
+	canary = judge.Side{N: int64(ok + size*bad), Bad: int64(size * bad), Units: int64(bad), Firsts: int64(bad)}
+	stable = judge.Side{N: int64(good - ok + size*(n-bad)), Bad: int64(size * (n - bad)), Units: int64(n - bad), Firsts: int64(n - bad)}
+	return canary, stable
+}
+
+// relabel labels a part of stable's requests as the canary's.
+func relabel(r *rand.Rand, stable judge.Side, share float64) (label, rest judge.Side) {
+	bad := int64(binomial(r, float64(stable.Bad), share))
+	ok := int64(binomial(r, float64(stable.N-stable.Bad), share))
+	label = judge.Side{N: bad + ok, Bad: bad}
+	return label, judge.Side{N: stable.N - label.N, Bad: stable.Bad - bad}
 }
 
 // pod is one instance's level, sampled each ten seconds: a level of its own and

@@ -1,6 +1,9 @@
 package study
 
-import "strings"
+import (
+	"fmt"
+	"strings"
+)
 
 // Size is how many simulated runs a study makes of each kind.
 type Size struct{ Detect, Null, Late, Promote, Wrong, Peers, Slow, SlowNull int }
@@ -153,9 +156,9 @@ func (s *Study) nulls() {
 	}
 	s.Nulls = append(s.Nulls, Ramp(610, n))
 	for i, w := range []float64{0.05, 0.5} {
-		s.Nulls = append(s.Nulls, Bursts(uint64(620+i), w, true, n))
+		s.Nulls = append(s.Nulls, Bursts(uint64(620+i), w, byInterval, n), Bursts(uint64(670+i), w, byPlacebo, n), Bursts(uint64(680+i), w, byUser, n))
 	}
-	s.Contrast = append(s.Contrast, Bursts(630, 0.05, false, max(20, n/4)))
+	s.Contrast = append(s.Contrast, Bursts(630, 0.05, eachRequest, max(20, n/4)))
 	for i, more := range []float64{1, 1.15} {
 		s.Nulls = append(s.Nulls, Gauges(uint64(640+i), more, n))
 		k, t := GaugePeers(uint64(650+i), more, max(20, n/2))
@@ -176,14 +179,49 @@ func (s *Study) latency() {
 	}
 }
 
-// LongNulls checks the promise about false rollbacks with many runs, cell by
-// cell, the quick ones first; done gets all that is known after each.
-func LongNulls(runs int, done func([]Null)) {
-	var all []Null
+// LongCheck is a check of the promise about false rollbacks with many runs; it has
+// a section of its own in docs/judge.md.
+type LongCheck struct {
+	Name string
+	text string
+	each func(done func(Null))
+}
+
+// LongChecks, the quick cells of each first.
+var LongChecks = []LongCheck{
+	{"errors", fmt.Sprintf(`Half an hour at 1,000 requests/s, %d releases a cell, a look after every error of the canary, at the end of
+every second and, until the canary has answered %d requests and wherever the evidence is within %d nats of the bar, after
+every request. Errors that can not bring it there are judged at once.`, Long, early, near), longErrors},
+	{"world", fmt.Sprintf("The same of what the world does to both versions, %d releases a cell.", Long), longWorld},
+	{"latency", fmt.Sprintf("Latency of a good version, lognormal with sigma 0.5, a look each 100 ms, %d releases a cell.", Long/5), longLatency},
+}
+
+// Run measures the cells one by one; done gets the section with all that is known
+// after each, so that it can be stopped.
+func (c LongCheck) Run(done func(markdown string)) {
+	text := c.text + "\n\n" + nullHead
+	c.each(func(n Null) {
+		text += n.row()
+		done(text)
+	})
+}
+
+func longErrors(done func(Null)) {
 	for i, p := range rates {
 		for k, w := range shares {
-			all = append(all, NullRuns(seedOf(5000, i, 0, k), p, w, runs))
-			done(all)
+			done(NullRuns(seedOf(5000, i, 0, k), p, w, Long))
 		}
+	}
+}
+
+func longWorld(done func(Null)) {
+	for i, w := range []float64{0.05, 0.5} {
+		done(Incident(uint64(5100+i), w, Long))
+	}
+}
+
+func longLatency(done func(Null)) {
+	for k, w := range shares {
+		done(SlowNull(uint64(5200+k), w, Long/5))
 	}
 }

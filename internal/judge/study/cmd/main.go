@@ -22,12 +22,12 @@ const (
 )
 
 func main() {
-	long := flag.Bool("long", false, "check false rollbacks with 20,000 releases a cell, cell by cell")
+	long := flag.Bool("long", false, "check false rollbacks with many releases a cell, cell by cell")
 	part := flag.String("part", "", "run this part only: "+names())
 	flag.Parse()
 	run := func() error { return figures(*part) }
 	if *long {
-		run = check
+		run = func() error { return check(*part) }
 	}
 	if err := run(); err != nil {
 		fmt.Fprintln(os.Stderr, "judge study:", err)
@@ -35,12 +35,16 @@ func main() {
 	}
 }
 
+// names are those of the parts, and of the long checks.
 func names() string {
-	var out []string
+	var out, long []string
 	for _, p := range study.Parts {
 		out = append(out, p.Name)
 	}
-	return strings.Join(out, ", ")
+	for _, c := range study.LongChecks {
+		long = append(long, c.Name)
+	}
+	return strings.Join(out, ", ") + "; with -long " + strings.Join(long, ", ")
 }
 
 // figures runs one part, or all of them if none is named.
@@ -70,11 +74,22 @@ func figures(only string) error {
 	return nil
 }
 
-// check writes what is known after each cell, so that it can be stopped.
-func check() (err error) {
-	study.LongNulls(study.Long, func(all []study.Null) {
-		err = errors.Join(err, write("long check", study.LongMarkdown(all), "make judge-study LONG=1"))
-	})
+// check makes one long check, or all of them if none is named, and writes what is
+// known after each cell, so that it can be stopped.
+func check(only string) (err error) {
+	known := only == ""
+	for _, c := range study.LongChecks {
+		if only != "" && c.Name != only {
+			continue
+		}
+		known = true
+		c.Run(func(text string) {
+			err = errors.Join(err, write("long "+c.Name, text, "make judge-study LONG=1 PART="+c.Name))
+		})
+	}
+	if !known {
+		return fmt.Errorf("there is no long check %q: expected one of %s", only, names())
+	}
 	return err
 }
 
