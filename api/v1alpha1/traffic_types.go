@@ -141,5 +141,14 @@ type NGINXSpec struct {
 	Settle *metav1.Duration `json:"settle,omitempty"`
 }
 
-// ReplicasSpec is no router.
-type ReplicasSpec struct{}
+// ReplicasSpec is no router: between 0% and 100% a version's share is that of its
+// ready instances, whatever the weight, and the status says how much that is.
+type ReplicasSpec struct {
+	// Service is yours before the pods of the Deployment. During a run its
+	// selector leads to the pods of one version wherever that has all of the
+	// traffic (0% and 100%); at rest it is what you wrote. Without it, and
+	// without a router, every ready pod gets requests: blueGreen and steps of 0%
+	// need it. Default: none.
+	// +optional
+	Service string `json:"service,omitempty"`
+}

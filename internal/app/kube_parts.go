@@ -108,6 +108,9 @@ func references(rel *v1alpha1.Release) []string {
 		add("Service", n.Service)
 		add("Ingress", n.Ingress)
 	}
+	if r := t.Replicas; r != nil {
+		add("Service", r.Service)
+	}
 	return out
 }
 

@@ -24,10 +24,29 @@ func (c *checker) routers(rel release.Release) {
 		if step.Mirror > 0 && t.GatewayAPI == nil && t.Istio == nil {
 			c.add("spec.strategy", "use gatewayAPI, istio or embedded", "step %d copies requests, which this router does not do", i+1)
 		}
-		if len(step.Matches) > 0 && t.Replicas != nil {
-			c.add("spec.strategy", "use a router", "step %d matches requests, which nothing can where the share follows the instances", i+1)
+		if t.Replicas != nil {
+			c.byInstances(i, step, t.Replicas)
 		}
 	}
+}
+
+// byInstances reports what a step asks that nothing does where the share follows
+// the instances.
+func (c *checker) byInstances(i int, step release.Step, r *release.Replicas) {
+	if len(step.Matches) > 0 {
+		c.add("spec.strategy", "use a router", "step %d matches requests, which nothing can where the share follows the instances", i+1)
+	}
+	if step.Weight == 0 && r.Service == "" {
+		c.add("spec.strategy", "name your Service in spec.traffic.replicas.service, or use a router",
+			"step %d runs instances that are to get no request, which nothing sees to where the share follows the instances", i+1)
+	}
+}
+
+func (c *checker) replicas(path string, s *v1alpha1.ReplicasSpec) *release.Replicas {
+	if s.Service != "" {
+		c.name(path+".service", s.Service, "a Service")
+	}
+	return &release.Replicas{Service: s.Service}
 }
 
 func (c *checker) gatewayAPI(path string, s *v1alpha1.GatewayAPISpec) *release.GatewayAPI {

@@ -27,7 +27,7 @@ func (c *checker) traffic(path string, s *v1alpha1.TrafficSpec) release.Traffic 
 	case "nginx":
 		return release.Traffic{NGINX: c.nginx(path, s.NGINX)}
 	case "replicas":
-		return release.Traffic{Replicas: &release.Replicas{}}
+		return release.Traffic{Replicas: c.replicas(path, s.Replicas)}
 	}
 	return release.Traffic{}
 }

@@ -69,13 +69,16 @@ func (r *Reconciler) addEvidence(w *worker, rec store.Record, o observation, cha
 	}
 	s.Judge, s.Cursor = state, w.session.cursor
 	rep := o.in.Evidence.Report
-	s.Look = w.session.look(rec.State.Run, rep, o.in.Split.Split.Of(rec.State.Run.To.ID), now)
+	s.Look = w.session.look(rec.State.Run, rep, o.in.Split.Of(rec.State.Run.To.ID), now)
 	s.KeepLook = changed || now.Sub(w.keptLook) >= r.SaveEvery || now.Before(w.keptLook)
 	return nil
 }
 
 func (r *Reconciler) observed(w *worker, o observation, d rollout.Decision) store.Observed {
 	out := store.Observed{At: o.in.Now, Generation: o.in.Release.Generation, Fleet: o.in.Fleet, Split: d.Split}
+	if real := o.in.Split.Real; len(real) > 0 && sameSplit(o.in.Split.Split, d.Split) {
+		out.Split.Shares = real
+	}
 	err := o.err
 	if err == nil {
 		err = w.lastErr

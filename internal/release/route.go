@@ -51,4 +51,6 @@ type NGINX struct {
 }
 
 // Replicas is no router: the share follows the instances.
-type Replicas struct{}
+type Replicas struct {
+	Service string // whose selector leads to one version alone; empty: none
+}

@@ -102,7 +102,7 @@ func (a App) traffic() object {
 	case "nginx":
 		return object{"nginx": object{"service": a.Name, "ingress": a.Name}}
 	}
-	return object{"replicas": object{}}
+	return object{"replicas": object{"service": a.Name}}
 }
 
 func (a App) analysis() object {

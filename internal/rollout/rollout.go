@@ -184,9 +184,20 @@ type ObservedSplit struct {
 	// Open: nothing keeps requests from any instance of the release, whatever
 	// its version: the user's own objects stand as written. No other version's
 	// instance is started then.
-	Open     bool
-	Split    release.Split
+	Open  bool
+	Split release.Split
+	// Real are the shares that requests come to have while Split is in force,
+	// where nothing can send them as Split says; empty: those of Split.
+	Real     []release.Share
 	InFlight []InFlight // requests now inside each version
+}
+
+// Of is the share that requests come to have of a version.
+func (o ObservedSplit) Of(v release.VersionID) release.Weight {
+	if len(o.Real) > 0 {
+		return release.Split{Shares: o.Real}.Of(v)
+	}
+	return o.Split.Of(v)
 }
 
 // InFlight counts requests that a version is answering.

@@ -46,8 +46,9 @@ type Observed struct {
 	At         time.Time               `json:"at"`
 	Generation int64                   `json:"generation"` // of the manifest that the pass acted on
 	Fleet      []rollout.ObservedGroup `json:"fleet,omitempty"`
-	Split      release.Split           `json:"split"`
-	Error      string                  `json:"error,omitempty"` // what the pass could not do, one sentence
+	// Split is what was wanted, with the shares that it really came to.
+	Split release.Split `json:"split"`
+	Error string        `json:"error,omitempty"` // what the pass could not do, one sentence
 	// Reason is the kind of that trouble, one CamelCase word; empty: not known.
 	Reason string `json:"reason,omitempty"`
 }

@@ -1,9 +1,13 @@
 // Package replicas is the traffic.Router of a cluster without a router: the
 // user's Service reaches every ready pod, so that the share follows the number
-// of instances. It writes nothing. It knows ReplicaSets only to tell whether a
-// version has ready pods; how many each gets, the runtime decides.
+// of instances. Where the release names the Service, its selector leads to the
+// pods of one version wherever that is to have all of the traffic while another
+// one has pods; at rest it is what the user wrote. The package knows ReplicaSets
+// only to tell which pods are of which version; how many each gets, the runtime
+// decides.
 //
-// Read this file only.
+// Read this file first, then service.go (the selector) and pods.go (the shares
+// that requests really have).
 package replicas
 
 import (
@@ -11,12 +15,6 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-
-	appsv1 "k8s.io/api/apps/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/haldane-project/haldane/internal/cluster"
 	"github.com/haldane-project/haldane/internal/release"
@@ -39,20 +37,16 @@ func New(c *cluster.Client) *Router {
 	return &Router{client: c, told: map[string]release.Split{}}
 }
 
-// Apply implements traffic.Router. It only remembers the split: a new process
-// is told again.
-func (r *Router) Apply(_ context.Context, t traffic.Target) error {
-	var sum release.Weight
-	for _, s := range t.Split.Shares {
-		sum += s.Weight
+// Apply implements traffic.Router. Without a Service it only remembers the
+// split: a new process is told again.
+func (r *Router) Apply(ctx context.Context, t traffic.Target) error {
+	if err := valid(t.Split); err != nil {
+		return err
 	}
-	switch {
-	case len(t.Split.Shares) > 0 && sum != release.Full:
-		return fmt.Errorf("the shares of the split sum to %d of %d: expected all of the traffic", sum, release.Full)
-	case len(t.Split.Matched) > 0:
-		return errors.New("requests can not be matched where the share follows the instances: choose a router in spec.traffic")
-	case t.Split.Mirror != nil:
-		return errors.New("requests can not be copied where the share follows the instances: choose a router in spec.traffic")
+	if name := service(t.Release); name != "" {
+		if err := r.point(ctx, t, name); err != nil {
+			return err
+		}
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -60,20 +54,58 @@ func (r *Router) Apply(_ context.Context, t traffic.Target) error {
 	return nil
 }
 
+func valid(s release.Split) error {
+	var sum release.Weight
+	for _, x := range s.Shares {
+		sum += x.Weight
+	}
+	switch {
+	case len(s.Shares) > 0 && sum != release.Full:
+		return fmt.Errorf("the shares of the split sum to %d of %d: expected all of the traffic", sum, release.Full)
+	case len(s.Matched) > 0:
+		return errors.New("requests can not be matched where the share follows the instances: choose a router in spec.traffic")
+	case s.Mirror != nil:
+		return errors.New("requests can not be copied where the share follows the instances: choose a router in spec.traffic")
+	}
+	return nil
+}
+
 // Observe implements traffic.Router. A split is pending while a version with a
-// share has no ready pod. It is never open: a second version's instances are
-// how it comes to get requests.
+// share has no ready pod, or while one that is to have none is still reached by
+// the Service. It is open only while the Service is as its user wrote it and no
+// share between the versions is wanted: elsewhere a second version's instances
+// are how it comes to get requests.
 func (r *Router) Observe(ctx context.Context, rel release.Release) (rollout.ObservedSplit, error) {
+	p, err := r.pinned(ctx, rel)
+	if err != nil {
+		return rollout.ObservedSplit{}, err
+	}
 	r.mu.Lock()
 	split, ok := r.told[rel.Name]
 	r.mu.Unlock()
+	if p != nil && p.split != nil {
+		split, ok = *p.split, true
+	}
 	o := rollout.ObservedSplit{Known: true, Split: split}
+	if p != nil {
+		o.Open = p.hash == "" && (p.split == nil || alone(*p.split) != "")
+	}
 	if !ok || len(split.Shares) == 0 {
 		return o, nil
 	}
-	ready, err := r.ready(ctx, rel)
+	x, err := r.sets(ctx, rel)
 	if err != nil {
 		return rollout.ObservedSplit{}, err
+	}
+	ready := x.ready()
+	if p != nil {
+		if ready, err = r.reached(ctx, rel, p.name, x); err != nil {
+			return rollout.ObservedSplit{}, err
+		}
+	}
+	o.Real = shares(ready)
+	for v, n := range ready {
+		o.Pending = o.Pending || p != nil && p.hash != "" && n > 0 && split.Of(v) == 0
 	}
 	for _, s := range split.Shares {
 		o.Pending = o.Pending || s.Weight > 0 && ready[s.Version] == 0
@@ -81,36 +113,13 @@ func (r *Router) Observe(ctx context.Context, rel release.Release) (rollout.Obse
 	return o, nil
 }
 
-func (r *Router) ready(ctx context.Context, rel release.Release) (map[release.VersionID]int32, error) {
-	w := rel.Version.Workload.Deployment
-	if w == nil {
-		return nil, fmt.Errorf("the workload of release %s is no Deployment: expected spec.workload.deployment", rel.Name)
-	}
-	key := types.NamespacedName{Namespace: cluster.Key(rel.Name).Namespace, Name: w.Name}
-	var d appsv1.Deployment
-	if err := r.client.Get(ctx, key, &d); err != nil {
-		if apierrors.IsNotFound(err) {
-			return nil, fmt.Errorf("Deployment %s does not exist: create it, or name another one in spec.workload.deployment", key)
-		}
-		return nil, fmt.Errorf("read Deployment %s: %w", key, err)
-	}
-	selector, err := metav1.LabelSelectorAsSelector(d.Spec.Selector)
-	if err != nil {
-		return nil, fmt.Errorf("the selector of Deployment %s: %w", key, err)
-	}
-	var list appsv1.ReplicaSetList
-	if err := r.client.List(ctx, &list, client.InNamespace(key.Namespace), client.MatchingLabelsSelector{Selector: selector}); err != nil {
-		return nil, fmt.Errorf("list the ReplicaSets of Deployment %s: %w", key, err)
-	}
-	out := map[release.VersionID]int32{}
-	for _, rs := range list.Items {
-		out[cluster.TemplateID(rs.Spec.Template)] += rs.Status.ReadyReplicas
-	}
-	return out, nil
-}
-
 // Remove implements traffic.Router.
-func (r *Router) Remove(_ context.Context, rel release.Release) error {
+func (r *Router) Remove(ctx context.Context, rel release.Release) error {
+	if name := service(rel); name != "" {
+		if err := r.point(ctx, traffic.Target{Release: rel, Alone: true}, name); err != nil {
+			return err
+		}
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.told, rel.Name)

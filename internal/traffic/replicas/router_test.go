@@ -56,6 +56,9 @@ func TestShareFollowsInstances(t *testing.T) {
 		t.Fatal(err)
 	}
 	observe(false, 2)
+	if o, _ := r.Observe(context.Background(), rel); o.Of(a) != 7500 || o.Of(b) != 2500 {
+		t.Errorf("3 pods and 1: the shares are really %+v", o.Real)
+	}
 	for _, bad := range []release.Split{
 		{Rest: a, Shares: []release.Share{{Version: a, Weight: 1}}},
 		{Rest: a, Shares: split.Shares, Mirror: &release.Mirror{Version: b, Share: 1}},
