@@ -19,7 +19,9 @@ type WorkloadSpec struct {
 	// +optional
 	Deployment *DeploymentSpec `json:"deployment,omitempty"`
 	// Rewrite changes each request on its way to this version, so that a model
-	// name, an adapter or a prompt can be the version while one server runs.
+	// name, an adapter or a prompt can be the version while one server runs. A body
+	// that is compressed, not JSON by its type or above 16 MiB stays as it is, and
+	// such requests are evidence of no version.
 	// +optional
 	Rewrite *RewriteSpec `json:"rewrite,omitempty"`
 	// WarmUp sends requests to every new instance before it counts as ready.

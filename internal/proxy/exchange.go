@@ -31,6 +31,7 @@ type exchange struct {
 	kept     *leg    // the answer, as it is kept beside the stream; nil: it is not
 	heard    bool    // the listener is told of it
 	span     Span    // nil: it is not recorded
+	unfit    release.Unfit
 }
 
 // attempt is one try of an exchange at one version.
@@ -77,6 +78,7 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer x.leave()
+	x.checkFit()
 	if x.pick.route == release.BySplit {
 		x.flight.version, x.flight.weight, x.flight.unit = x.pick.to.version, x.pick.drawn.weight, x.pick.unit
 		p.flights.start(&x.flight)
@@ -181,10 +183,14 @@ func (x *exchange) attempt(to *target, route release.Route) attempt {
 	if route == release.ByShield {
 		weight, begin = to.weight, time.Now() // what the first try took is not this version's
 	}
-	return attempt{to: to, obs: release.Observation{
+	a := attempt{to: to, obs: release.Observation{
 		Release: x.p.name, Version: to.version, Weight: weight, Route: route,
 		Unit: x.pick.unit, User: x.pick.user, Begin: begin, ID: x.requestID(),
 	}}
+	if route == release.ByOriginal {
+		a.obs.Unfit = x.unfit
+	}
+	return a
 }
 
 // send sends the request to an instance of the attempt's version. Where no
@@ -291,6 +297,7 @@ func (x *exchange) finish(a *attempt) {
 	case x.dialogue != nil:
 		x.dialogue.Unanswered(o)
 	}
+	x.outgrown(o)
 	o.Stage = x.flight.stage()
 	if x.span != nil {
 		x.span.Observe(o)

@@ -124,7 +124,7 @@ func (l *leg) ended(a *attempt) {
 // draw decides whether a request that goes to stable is copied, and keeps room
 // for its copies: where there is none they are not made.
 func (m *mirror) draw(x *exchange) *copied {
-	if m == nil || x.upgrade || x.pick.to != x.table.rest || m.user == x.table.rest || len(m.canary.instances) == 0 ||
+	if m == nil || x.upgrade || x.unfit != "" || x.pick.to != x.table.rest || m.user == x.table.rest || len(m.canary.instances) == 0 ||
 		x.r.Header[mirrorHeader] != nil || !slices.Contains(m.rule.Methods, x.r.Method) {
 		return nil
 	}

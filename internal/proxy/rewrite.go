@@ -90,14 +90,70 @@ func (c *rewrite) apply(out *http.Request) {
 	}
 }
 
+// edits reports whether it changes bodies.
+func (c *rewrite) edits() bool { return c != nil && (len(c.fields) > 0 || c.system != nil) }
+
 // rewritesBody reports whether the body of this request is to be changed.
-func (c *rewrite) rewritesBody(r *http.Request) bool {
-	if c == nil || len(c.fields) == 0 && c.system == nil || r.Header.Get("Content-Encoding") != "" {
-		return false
+func (c *rewrite) rewritesBody(r *http.Request) bool { return c.edits() && unreadable(r) == "" }
+
+// unreadable says why the body of a request can not be rewritten by anyone.
+func unreadable(r *http.Request) release.Unfit {
+	if r.Header.Get("Content-Encoding") != "" {
+		return release.UnfitCompressed
 	}
 	kind, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";")
 	kind = strings.ToLower(strings.TrimSpace(kind))
-	return kind == "application/json" || strings.HasSuffix(kind, "+json")
+	if kind != "application/json" && !strings.HasSuffix(kind, "+json") {
+		return release.UnfitNotJSON
+	}
+	return ""
+}
+
+// unfit says why it can not be applied to a request, whole.
+func (c *rewrite) unfit(r *http.Request) release.Unfit {
+	if why := unreadable(r); why != "" {
+		return why
+	}
+	switch path := r.URL.Path; {
+	case r.ContentLength > maxJSON:
+		return release.UnfitTooLarge
+	case c.system == nil, strings.HasSuffix(path, "/chat/completions"):
+	case strings.HasSuffix(path, "/completions"), strings.HasSuffix(path, "/embeddings"):
+		return release.UnfitNoPrompt
+	}
+	return ""
+}
+
+// unfit says why some version's rewrite can not be applied to a request. It does
+// not ask which version was drawn, so that what is left out of the comparison is
+// left out of both sides.
+func (t *Table) unfit(r *http.Request) release.Unfit {
+	if r.Body == nil || r.Body == http.NoBody {
+		return ""
+	}
+	for _, c := range t.editing {
+		if why := c.unfit(r); why != "" {
+			return why
+		}
+	}
+	return ""
+}
+
+// checkFit leaves a request out of the comparison that a rewrite does not fit.
+func (x *exchange) checkFit() {
+	if x.pick.route != release.BySplit {
+		return
+	}
+	if x.unfit = x.table.unfit(x.r); x.unfit != "" {
+		x.pick.route = release.ByOriginal
+	}
+}
+
+// outgrown notes that a request turned out to be too large to be rewritten.
+func (x *exchange) outgrown(o *release.Observation) {
+	if o.Route == release.BySplit && len(x.table.editing) > 0 && o.In > maxJSON {
+		o.Route, o.Unfit = release.ByOriginal, release.UnfitTooLarge
+	}
 }
 
 // edit returns a JSON object with the prompt and the fields set; another body as

@@ -23,6 +23,7 @@ type Table struct {
 	names   map[string]*target // what the test header may say, lower case
 	mirror  *mirror
 	shield  shield
+	editing []*rewrite // of the versions whose requests' bodies are rewritten
 	// interpreter understands what requests and answers say; nil: nobody does
 	interpreter Interpreter
 }
@@ -116,6 +117,9 @@ func (t *Table) addBackend(b release.Backend, plans map[release.VersionID][]addr
 	c.rewrite, err = compileRewrite(b.Rewrite)
 	if err != nil {
 		return fmt.Errorf("version %s: %w", b.Version, err)
+	}
+	if c.rewrite.edits() {
+		t.editing = append(t.editing, c.rewrite)
 	}
 	return nil
 }

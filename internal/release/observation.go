@@ -22,7 +22,8 @@ type Observation struct {
 	// Cause of a failure, a CamelCase word: Status5xx, GRPCStatus, Refused,
 	// Reset, Timeout, Truncated, BadResponse, ErrorInAnswer, MissingEnd.
 	Cause    string
-	Shielded bool // stable answered in its place; the user did not see the failure
+	Unfit    Unfit // why the request reached its version as it came; empty: it did not
+	Shielded bool  // stable answered in its place; the user did not see the failure
 	In, Out  int64
 	Stage    Stage
 	// Answer is what a model said; nil: the release does not read model traffic,
@@ -60,7 +61,26 @@ const (
 	ByFallback       // the version drawn had no instance
 	ByMirror         // a copy
 	ByShield         // the second try of a shielded request
+	ByOriginal       // drawn, but a version's rewrite can not be applied to such a request (Unfit)
 )
+
+// Unfit says why a rewrite of bodies can not be applied to a request. Who gets
+// such requests is no matter of the version: none of them is evidence, whichever
+// version was drawn.
+type Unfit string
+
+// The reasons. All but UnfitTooLarge are known before anything is sent.
+const (
+	UnfitCompressed Unfit = "compressed"
+	UnfitNotJSON    Unfit = "not_json"  // by its content type
+	UnfitTooLarge   Unfit = "too_large" // more than is read to be rewritten
+	UnfitNoPrompt   Unfit = "no_prompt" // of an API that has no place for a system prompt
+)
+
+// Unfits lists them.
+func Unfits() []Unfit {
+	return []Unfit{UnfitCompressed, UnfitNotJSON, UnfitTooLarge, UnfitNoPrompt}
+}
 
 // Outcome says for whom a request counts.
 type Outcome uint8

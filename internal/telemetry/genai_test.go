@@ -94,6 +94,24 @@ func TestModelTrafficHasTheConventionsNames(t *testing.T) {
 	}
 }
 
+// TestRequestsThatNoRewriteFitsAreCounted, and a release that was forgotten begins anew.
+func TestRequestsThatNoRewriteFitsAreCounted(t *testing.T) {
+	r := New()
+	for _, why := range append(release.Unfits(), "", release.UnfitNotJSON) {
+		o := spoken()
+		o.Unfit = why
+		r.Observe(o)
+	}
+	wantLines(t, exposed(t, collector{r}), `haldane_unrewritten_requests_total{reason="not_json",release="hello",version="b"} 2`,
+		`haldane_unrewritten_requests_total{reason="too_large",release="hello",version="b"} 1`)
+	if n := r.Unfit("hello", "b"); n != int64(len(release.Unfits())+1) {
+		t.Errorf("%d requests, want each but one", n)
+	}
+	if r.Forget("hello"); r.Unfit("hello", "b") != 0 {
+		t.Error("they are still counted")
+	}
+}
+
 // TestAnswersThatWereNotReadAreCounted by the reason, and copies are not.
 func TestAnswersThatWereNotReadAreCounted(t *testing.T) {
 	r := New()

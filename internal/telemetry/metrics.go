@@ -70,7 +70,7 @@ func (c collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		descInfo, descRequests, descMirrored, descShielded, descDuration, descFirstByte,
 		descReceived, descSent, descInFlight, descCPU, descMemory,
-		descGenDuration, descGenFirstToken, descGenPerToken, descGenTokens, descUnread, descRefused,
+		descGenDuration, descGenFirstToken, descGenPerToken, descGenTokens, descUnread, descUnfit, descRefused,
 	} {
 		ch <- d
 	}

@@ -29,6 +29,7 @@ type cell struct {
 	tally
 	genAIs genAIs
 	unread unread
+	unfit  unfit
 	_      [64]byte
 }
 
@@ -84,6 +85,9 @@ func (s *series) add(stripe int, o *release.Observation) {
 	c.tally.count(o)
 	c.genAIs.count(o, &s.models)
 	c.unread.count(o)
+	if o.Unfit != "" {
+		c.unfit.count(o)
+	}
 	c.mu.Unlock()
 	end := o.Begin.Add(o.Total)
 	if o.Answer != nil && o.Outcome == release.OK && o.Route == release.BySplit {

@@ -21,6 +21,8 @@ type conditions struct {
 	subject  metric.Subject
 	until    time.Time // answers that ended before are in
 	sides    [2]condition
+	before   [2]int64 // requests that a rewrite did not fit, before the reader was opened
+	unfit    int64    // ... and since
 }
 
 // condition is what one version met.
@@ -53,12 +55,20 @@ const (
 	surely           = 4           // standard errors by which lengths and shares differ
 )
 
-// conditions begins to look; nil: no model is released.
+// conditions begins to look; nil: the embedded proxy is not in front.
 func (p *Provider) conditions(s metric.Subject, opened time.Time) *conditions {
-	if e := s.Release.Traffic.Embedded; e == nil || e.Model == nil {
+	if s.Release.Traffic.Embedded == nil {
 		return nil
 	}
-	return &conditions{recorder: p.recorder, subject: s, until: opened}
+	c := &conditions{recorder: p.recorder, subject: s, until: opened}
+	for i, v := range c.versions() {
+		c.before[i] = p.recorder.Unfit(s.Release.Name, v)
+	}
+	return c
+}
+
+func (c *conditions) versions() [2]release.VersionID {
+	return [2]release.VersionID{c.subject.Stable.ID, c.subject.Canary.ID}
 }
 
 // look takes in what was answered since the last time.
@@ -66,7 +76,9 @@ func (c *conditions) look(now time.Time) {
 	if c == nil || now.Sub(c.until) < lookAtConditions {
 		return
 	}
-	for i, v := range []release.VersionID{c.subject.Stable.ID, c.subject.Canary.ID} {
+	c.unfit = 0
+	for i, v := range c.versions() {
+		c.unfit += max(c.recorder.Unfit(c.subject.Release.Name, v)-c.before[i], 0)
 		for _, a := range c.recorder.Answers(c.subject.Release.Name, v, c.until, now) {
 			c.sides[i].add(a, now)
 		}
@@ -142,6 +154,10 @@ func (c *conditions) caveats() []string {
 	}
 	if text := c.unread(s, k); text != "" {
 		out = append(out, text)
+	}
+	if c.unfit > 0 {
+		out = append(out, fmt.Sprintf("%d requests reached %s and %s as they came, because a rewrite of the body does not fit them (compressed, not JSON, above 16 MiB, or without a place for a system prompt): they are no evidence.",
+			c.unfit, c.subject.Stable.Name, c.subject.Canary.Name))
 	}
 	return out
 }

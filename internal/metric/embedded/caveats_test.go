@@ -124,3 +124,30 @@ func TestAnExampleGoesWithInvalidAnswers(t *testing.T) {
 		}
 	})
 }
+
+// TestRequestsThatNoRewriteFitsAreTold: those since the run began, and they are no
+// evidence.
+func TestRequestsThatNoRewriteFitsAreTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(release.Metric{Name: "errors", Kind: release.Errors})
+		w.subject.Stable.Name, w.subject.Canary.Name = "v1", "v2"
+		w.subject.Release.Traffic.Embedded = &release.Embedded{}
+		unfit := func(o *release.Observation) { o.Route, o.Unfit = release.ByOriginal, release.UnfitCompressed }
+		w.observe(w.subject.Stable.ID, release.OK, unfit)
+		r := w.open(t, embedded.New(w.recorder, nil), nil)
+		w.observe(w.subject.Stable.ID, release.OK)
+		w.observe(w.subject.Canary.ID, release.OK)
+		w.observe(w.subject.Stable.ID, release.OK, unfit)
+		w.observe(w.subject.Canary.ID, release.Failed, unfit)
+		time.Sleep(2 * time.Second)
+		got := read(t, r)
+		if len(got.Caveats) != 1 || !strings.HasPrefix(got.Caveats[0], "2 requests reached v1 and v2 as they came") {
+			t.Errorf("caveats %q", got.Caveats)
+		}
+		for _, s := range got.Samples {
+			if s.Batch.Canary.N != 1 || s.Batch.Canary.Bad != 0 || s.Batch.Stable.N != 1 {
+				t.Errorf("evidence %+v", s.Batch)
+			}
+		}
+	})
+}

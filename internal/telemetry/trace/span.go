@@ -101,6 +101,7 @@ var reasons = map[release.Route]attribute.KeyValue{
 	release.ByMatch:    semconv.FeatureFlagResultReasonTargetingMatch,
 	release.ByTest:     semconv.FeatureFlagResultReasonTargetingMatch,
 	release.ByFallback: semconv.FeatureFlagResultReasonDefault,
+	release.ByOriginal: semconv.FeatureFlagResultReasonSplit,
 	release.ByShield:   semconv.FeatureFlagResultReasonError,
 }
 
