@@ -243,17 +243,6 @@ func TestRewrite(t *testing.T) {
 	}
 }
 
-func FuzzSetField(f *testing.F) {
-	f.Add([]byte(`{"a":{"b":1},"a":2}`), "a.b")
-	f.Add([]byte(`{}`), "")
-	f.Fuzz(func(t *testing.T, b []byte, path string) {
-		out, ok := setField(b, strings.Split(path, "."), []byte(`"x"`))
-		if ok && !strings.Contains(string(out), `"x"`) {
-			t.Errorf("%s with %s set: %s", b, path, out)
-		}
-	})
-}
-
 func TestMirror(t *testing.T) {
 	type copied struct {
 		method string

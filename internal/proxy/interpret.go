@@ -79,7 +79,7 @@ func (x *exchange) editBody(a *attempt, out *http.Request) error {
 		return nil
 	}
 	if rewrites {
-		b = a.to.rewrite.edit(b)
+		b = a.to.rewrite.Edit(b)
 	}
 	if asks {
 		b = x.dialogue.Rewrite(b)

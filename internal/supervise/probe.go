@@ -39,7 +39,7 @@ func (p Probe) Check(ctx context.Context, base string) error {
 	ctx, cancel := context.WithTimeout(ctx, p.Timeout)
 	defer cancel()
 	if p.HTTP != "" {
-		status, err := ask(ctx, base, p.HTTP, "")
+		status, err := ask(ctx, base, WarmUp{Path: p.HTTP})
 		if err == nil && (status < 200 || status > 399) {
 			err = fmt.Errorf("GET %s%s answered %d: expected 200 to 399", base, p.HTTP, status)
 		}
@@ -128,7 +128,10 @@ func (p Probe) watch(ctx context.Context, check func(context.Context) error, rep
 func (w WarmUp) send(ctx context.Context, base string, limit time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	status, err := ask(ctx, base, w.Path, w.Body)
+	if w.err != nil {
+		return w.err
+	}
+	status, err := ask(ctx, base, w)
 	if err == nil && w.Body != "" && (status < 200 || status > 299) {
 		return fmt.Errorf("POST %s%s answered %d: expected 200 to 299", base, w.Path, status)
 	}
@@ -155,7 +158,7 @@ const maxProbeBody = 64 << 10
 
 // ask sends one request on a connection of its own and returns the status: a GET,
 // or the POST of a body in JSON.
-func ask(ctx context.Context, base, path, body string) (int, error) {
+func ask(ctx context.Context, base string, w WarmUp) (int, error) {
 	scheme, address, _ := strings.Cut(base, "://")
 	transport := &http.Transport{
 		DisableKeepAlives:      true,
@@ -171,19 +174,26 @@ func ask(ctx context.Context, base, path, body string) (int, error) {
 	if scheme == "h2c" {
 		scheme = "http"
 	}
-	url := scheme + "://" + address + "/" + strings.TrimPrefix(path, "/")
+	url := scheme + "://" + address + "/" + strings.TrimPrefix(w.Path, "/")
 	method := http.MethodGet
-	if body != "" {
+	if w.Body != "" {
 		method = http.MethodPost
 	}
-	req, err := http.NewRequestWithContext(ctx, method, url, strings.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, method, url, strings.NewReader(w.Body))
 	if err != nil {
 		return 0, fmt.Errorf("making a request for %s: %w", url, err)
 	}
-	if body != "" {
+	if w.Body != "" {
 		req.Header.Set("Content-Type", "application/json")
 	}
 	req.Header.Set("User-Agent", "haldane-probe")
+	for _, h := range w.Set {
+		if h.Name == "Host" {
+			req.Host = h.Value
+			continue
+		}
+		req.Header[h.Name] = []string{h.Value}
+	}
 	resp, err := transport.RoundTrip(req)
 	if err != nil {
 		return 0, fmt.Errorf("%s %s: %w", method, url, plain(err))

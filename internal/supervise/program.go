@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/haldane-project/haldane/internal/release"
 )
 
 // Program says what an instance runs.
@@ -29,11 +31,35 @@ type Program struct {
 type Var struct{ Name, Value, From string }
 
 // WarmUp are requests to a new instance: GET, where any answer will do, or the POST
-// of Body, JSON, where a 2xx is wanted.
+// of Body, JSON, where a 2xx is wanted. A version that rewrites its requests is
+// warmed by rewritten ones: with its own prompt, model or adapter.
 type WarmUp struct {
 	Requests int
 	Path     string
 	Body     string
+	Set      []release.Header
+	err      error // why the requests can not be made
+}
+
+// WarmUpOf is the warm-up of a version's instances.
+func WarmUpOf(w release.Workload) WarmUp {
+	if w.WarmUp == nil {
+		return WarmUp{}
+	}
+	out := WarmUp{Requests: w.WarmUp.Requests, Path: w.WarmUp.Path, Body: w.WarmUp.Body}
+	if w.Rewrite == nil {
+		return out
+	}
+	r, err := release.NewRewriter(w.Rewrite)
+	if err != nil {
+		out.err = err
+		return out
+	}
+	out.Path, out.Set = r.Prefix+"/"+strings.TrimPrefix(out.Path, "/"), r.Set
+	if out.Body != "" && r.EditsBody() {
+		out.Body = string(r.Edit([]byte(out.Body)))
+	}
+	return out
 }
 
 // String is the command as people read it.

@@ -115,10 +115,7 @@ func (r *Runtime) watch(name string, g *group) {
 	ctx, cancel := context.WithCancel(r.ctx)
 	g.cancel = cancel
 	w := g.version.Workload
-	warm := supervise.WarmUp{}
-	if w.WarmUp != nil {
-		warm = supervise.WarmUp(*w.WarmUp)
-	}
+	warm := supervise.WarmUpOf(w)
 	for _, address := range w.Endpoints.Addresses {
 		e := &endpoint{url: withScheme(address), err: errNotProbed}
 		g.endpoints = append(g.endpoints, e)

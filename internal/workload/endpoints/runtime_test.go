@@ -164,7 +164,7 @@ func TestTCPProbeNeedsAListenerOnly(t *testing.T) {
 func TestWarmUpComesBeforeReady(t *testing.T) {
 	var warm atomic.Int64
 	address := server(t, func(_ http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/warm" {
+		if r.URL.Path == "/v1/warm" {
 			warm.Add(1)
 		}
 	})
@@ -210,6 +210,31 @@ func TestWarmUpPostsABody(t *testing.T) {
 	until(t, r, "ready", ready(1))
 	if n := asked.Load(); n != 3 {
 		t.Errorf("%d warm-up requests before ready, want 3", n)
+	}
+}
+
+// A version that is a prompt, an adapter or a model is warmed as users will ask it:
+// by its own beginning of prompts, under its own headers and path.
+func TestWarmUpIsRewrittenAsUsersRequestsAre(t *testing.T) {
+	asked := make(chan string, 10)
+	address := server(t, func(_ http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPost {
+			b, _ := io.ReadAll(r.Body)
+			asked <- r.Host + r.URL.Path + " " + r.Header.Get("X-Tenant") + " " + string(b)
+		}
+	})
+	v := version("v1", address)
+	v.Workload.WarmUp = &release.WarmUp{Requests: 1, Path: "/v1/chat/completions", Body: `{"model":"base","messages":[{"role":"user","content":"Hi"}]}`}
+	v.Workload.Rewrite = &release.Rewrite{
+		PathPrefix: "/b", SetHeaders: map[string]string{"x-tenant": "gold", "host": "model.test"},
+		SetJSON: map[string]any{"model": "adapter-2"}, System: "Be brief.",
+	}
+	r := newRuntime(t)
+	apply(t, r, v, 1)
+	until(t, r, "ready", ready(1))
+	const want = `model.test/b/v1/chat/completions gold {"model":"adapter-2","messages":[{"role":"system","content":"Be brief."},{"role":"user","content":"Hi"}]}`
+	if got := <-asked; got != want {
+		t.Errorf("asked %s\nwant %s", got, want)
 	}
 }
 

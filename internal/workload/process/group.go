@@ -144,14 +144,12 @@ func program(w release.Workload) supervise.Program {
 		Dir:     w.Process.Dir,
 		PortEnv: w.Process.PortEnv,
 		Ready:   supervise.Probe(w.Process.Ready),
+		WarmUp:  supervise.WarmUpOf(w),
 		Drain:   w.Process.Drain,
 		H2C:     w.Process.H2C,
 	}
 	for _, v := range w.Process.Env {
 		p.Env = append(p.Env, supervise.Var{Name: v.Name, Value: v.Value, From: v.ValueFrom})
-	}
-	if w.WarmUp != nil {
-		p.WarmUp = supervise.WarmUp(*w.WarmUp)
 	}
 	return p
 }
