@@ -61,7 +61,8 @@ type MetricSpec struct {
 	// (a level such as CPU or memory), mean (of a positive amount, above stable's
 	// p99.9 cut off), category (shares of classes: any change), drift (distribution
 	// of an amount: any change), agreement (answers to copies of one request: which
-	// version's is nearer to the answer that the user got).
+	// version's is nearer to the answer that the user got), votes (users' votes: share
+	// that are down).
 	// +kubebuilder:validation:Enum=errors;latency;amount;proportion;rate;gauge;mean;category;drift;agreement;votes
 	Kind string `json:"kind"`
 	// Source of the values. Default: the proxy, for errors, latency and rate, and
@@ -188,7 +189,8 @@ type SourceSpec struct {
 	// +optional
 	LLM string `json:"llm,omitempty"`
 	// Feedback is what users said of answers (traffic.embedded.feedback): votes (kind
-	// votes: share of votes that are down), voteRate (kind rate: votes of the one
+	// votes: share of votes that are down; voteRate comes along, either way, as the
+	// metric NAME-rate), voteRate (kind rate: votes of the one
 	// version for each of the other's; say harm), scores (kind mean: how far below 1),
 	// labels (kind proportion: share that differ from the class that was predicted),
 	// regenerated (kind rate: answers after which the same user, of sticky traffic,

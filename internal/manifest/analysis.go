@@ -51,6 +51,7 @@ func (c *checker) analysis(path string, s *v1alpha1.AnalysisSpec, copied bool) r
 		a.Metrics = append(a.Metrics, c.metric(at, m))
 	}
 	c.spread(path+".metrics", specs, a.Metrics)
+	a.Metrics = c.withVoteRate(path+".metrics", a.Metrics)
 	return a
 }
 

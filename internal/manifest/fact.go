@@ -50,6 +50,32 @@ func (c *checker) withPreset(path, preset string, own []v1alpha1.MetricSpec) []v
 	return append(out, own...)
 }
 
+// withVoteRate puts behind the first metric of votes, for half of its share, how
+// often users vote at all, unless the manifest has a metric of that: a version that
+// moves other users to vote is not compared by what they say.
+func (c *checker) withVoteRate(path string, metrics []release.Metric) []release.Metric {
+	of := func(f release.Fact) func(release.Metric) bool {
+		return func(m release.Metric) bool { return m.Source.Feedback == f }
+	}
+	i := slices.IndexFunc(metrics, of(release.FactVotes))
+	if i < 0 || slices.ContainsFunc(metrics, of(release.FactVoteRate)) {
+		return metrics
+	}
+	votes := &metrics[i]
+	rate := release.Metric{
+		Name: votes.Name + "-rate", Kind: release.Rate, Source: release.Source{Feedback: release.FactVoteRate}, Margin: defaultMargin(release.Rate),
+		Harm: release.HarmEither, Judge: release.JudgedPause, Share: votes.Share / 2,
+	}
+	if votes.Judge == release.JudgedWatch {
+		rate.Judge = release.JudgedWatch
+	}
+	if slices.ContainsFunc(metrics, func(m release.Metric) bool { return m.Name == rate.Name }) {
+		c.add(path, "give it another name, or write a metric {kind: rate, source: {feedback: voteRate}}", "the metric %q has the name of the rate of %q", rate.Name, votes.Name)
+	}
+	votes.Share /= 2
+	return slices.Insert(metrics, i+1, rate)
+}
+
 // fact reads the name of one of some facts, and holds it to the kind.
 func (c *checker) fact(path, name string, kind release.MetricKind, facts []release.Fact) release.Fact {
 	if name == "" {
