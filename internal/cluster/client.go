@@ -74,14 +74,6 @@ func (c *Client) Live(ctx context.Context, key client.ObjectKey, obj client.Obje
 	return c.live.Get(ctx, key, obj)
 }
 
-// Apply writes the fields that are set, by server-side apply, and takes them
-// over from other managers. Unlike other writes it is not remembered: read what
-// must not be missed with Live.
-func (c *Client) Apply(ctx context.Context, obj runtime.ApplyConfiguration, opts ...client.ApplyOption) error {
-	opts = append([]client.ApplyOption{client.ForceOwnership}, opts...)
-	return c.live.Apply(ctx, obj, opts...)
-}
-
 // Create writes a new object.
 func (c *Client) Create(ctx context.Context, obj client.Object) error {
 	return c.wrote(obj, c.live.Create(ctx, obj))
