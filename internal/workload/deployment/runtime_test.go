@@ -390,6 +390,73 @@ func TestTroubleIsTold(t *testing.T) {
 	}
 }
 
+// patch changes a Deployment as anybody does.
+func (w *world) patch(name, part string) {
+	w.Helper()
+	if _, err := w.Client.AppsV1().Deployments(w.ns).Patch(w.Context(), name, types.MergePatchType, []byte(part), metav1.PatchOptions{}); err != nil {
+		w.Fatal(err)
+	}
+}
+
+// TestPodsCountOnceTheyWereReadyForMinReadySeconds: a pod that is Ready is not
+// yet an instance that may be sent requests where the Deployment asks for more.
+func TestPodsCountOnceTheyWereReadyForMinReadySeconds(t *testing.T) {
+	w := newWorld(t, cluster.Running)
+	w.user("v2")
+	w.patch("hello", `{"spec":{"minReadySeconds":3600,"progressDeadlineSeconds":7200}}`)
+	w.Apply(1, "v1", "v2")
+	w.until("v2's pod is Ready, and no instance yet", func() error {
+		list, err := w.Client.CoreV1().Pods(w.ns).List(t.Context(), metav1.ListOptions{})
+		if err != nil {
+			return err
+		}
+		ready := slices.ContainsFunc(list.Items, func(p corev1.Pod) bool {
+			return p.Spec.Containers[0].Image == "hello:v2" && slices.ContainsFunc(p.Status.Conditions, func(c corev1.PodCondition) bool {
+				return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
+			})
+		})
+		g, err := w.group("v2")
+		if err != nil || !ready || g.Total != 1 || g.Ready != 0 {
+			return fmt.Errorf("Ready %v, observed %+v: %w", ready, g, err)
+		}
+		return nil
+	})
+	w.patch("hello-canary", `{"spec":{"minReadySeconds":0}}`)
+	w.until("it is one", func() error { return w.runs("v2", 1) })
+}
+
+// TestNoProgressForTheDeadlineIsBlocked: an image that is never pulled is told
+// once progressDeadlineSeconds have passed.
+func TestNoProgressForTheDeadlineIsBlocked(t *testing.T) {
+	w := newWorld(t, func(p *corev1.Pod) cluster.PodState {
+		return cluster.PodState{Ready: p.Spec.Containers[0].Image == "hello:v1"}
+	})
+	w.user("v2")
+	w.patch("hello", `{"spec":{"progressDeadlineSeconds":1}}`)
+	w.Apply(1, "v1", "v2")
+	w.until("v2 is blocked", func() error {
+		g, err := w.group("v2")
+		if err != nil || !g.Blocked || g.Ready > 0 || !strings.Contains(g.Error, "has timed out progressing") {
+			return fmt.Errorf("%+v: %w", g, err)
+		}
+		return nil
+	})
+	if g, err := w.group("v1"); err != nil || g.Blocked || g.Ready != 3 {
+		t.Errorf("v1 is %+v: %v", g, err)
+	}
+}
+
+// group is what is observed of a version.
+func (w *world) group(image string) (rollout.ObservedGroup, error) {
+	fleet, err := w.runtime.Observe(w.Context(), w.rel)
+	for _, g := range fleet.Groups {
+		if g.Version == w.id(image) {
+			return g, err
+		}
+	}
+	return rollout.ObservedGroup{}, err
+}
+
 // TestGivenBack: without groups nothing of Haldane is left, and the Deployment
 // rolls by itself.
 func TestGivenBack(t *testing.T) {
