@@ -107,13 +107,13 @@ func inCluster(rel release.Release) error {
 func (v *clusterView) resolve(ctx context.Context, rel release.Release) (release.Release, error) {
 	key := cluster.Key(rel.Name)
 	name := rel.Version.Workload.Deployment.Name
-	if other, err := v.elder(ctx, key, name); err != nil {
-		return rel, err
+	var d appsv1.Deployment
+	err := v.client.Get(ctx, types.NamespacedName{Namespace: key.Namespace, Name: name}, &d)
+	if other, failed := v.owner(ctx, key, name, d.Labels[cluster.ReleaseLabel]); failed != nil {
+		return rel, failed
 	} else if other != "" {
 		return rel, v.taken(ctx, rel.Name, name, other)
 	}
-	var d appsv1.Deployment
-	err := v.client.Get(ctx, types.NamespacedName{Namespace: key.Namespace, Name: name}, &d)
 	switch {
 	case apierrors.IsNotFound(err):
 		rel.Version.ID, rel.Replicas = "", max(rel.Replicas, 1)
@@ -142,7 +142,35 @@ func (v *clusterView) clear(ctx context.Context, name string) error {
 	return v.store.ClearNote(ctx, name, kubestore.WorkloadNotFound, kubestore.WorkloadTaken)
 }
 
-// elder is the Release that has a Deployment already; empty: none.
+// owner is another Release that has a Deployment; empty: none. The Deployment's
+// label tells, also of a Release that another controller works on (--selector);
+// without one the oldest Release has it. The label of a Release that is no more,
+// or works with another Deployment now, means nothing.
+func (v *clusterView) owner(ctx context.Context, key types.NamespacedName, deployment, label string) (string, error) {
+	if label == key.Name {
+		return "", nil
+	}
+	if label == "" {
+		return v.elder(ctx, key, deployment)
+	}
+	var other v1alpha1.Release
+	at := types.NamespacedName{Namespace: key.Namespace, Name: label}
+	err := v.client.Get(ctx, at, &other)
+	if apierrors.IsNotFound(err) { // or of another shard
+		err = v.client.Live(ctx, at, &other)
+	}
+	switch {
+	case apierrors.IsNotFound(err):
+		return v.elder(ctx, key, deployment)
+	case err != nil:
+		return "", fmt.Errorf("read Release %s, which Deployment %s is labelled with: %w", at, deployment, err)
+	case other.Spec.Workload.Deployment == nil || other.Spec.Workload.Deployment.Name != deployment:
+		return v.elder(ctx, key, deployment)
+	}
+	return label, nil
+}
+
+// elder is the oldest Release of a Deployment where that is another one; empty: it is not.
 func (v *clusterView) elder(ctx context.Context, key types.NamespacedName, deployment string) (string, error) {
 	var list v1alpha1.ReleaseList
 	if err := v.client.List(ctx, &list, client.InNamespace(key.Namespace), client.MatchingFields{kube.ByDeployment: deployment}); err != nil {

@@ -121,6 +121,9 @@ type shop struct {
 	evidence   metric.Provider
 	saveEvery  time.Duration // of the controller; zero: as installed
 	patience   time.Duration // of until; zero: 90 s
+	selector   string        // of the controller's Releases
+	metrics    string        // address of the controller's; empty: none
+	health     string        // address of the controller's probes; empty: none
 	kubelet    *cluster.Kubelet
 	lost       atomic.Pointer[string] // image whose pods' node is lost
 	mayLack    bool                   // the controller is refused something
@@ -205,10 +208,9 @@ func (s *shop) start(made func(*kube.Shell, ControllerOptions) (parts, error)) (
 	mark := s.Mark(s.T)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() {
-		ended <- Controller(ctx, ControllerOptions{Cluster: Cluster{Kubeconfig: s.kubeconfig, Namespace: s.ns}, Metrics: "0", Health: "0",
-			SaveEvery: s.saveEvery, ShowEvery: s.saveEvery, Log: slog.New(slog.NewTextHandler(s.Output(), nil))})
-	}()
+	o := ControllerOptions{Cluster: Cluster{Kubeconfig: s.kubeconfig, Namespace: s.ns}, Metrics: cmp.Or(s.metrics, "0"), Health: cmp.Or(s.health, "0"),
+		Selector: s.selector, SaveEvery: s.saveEvery, ShowEvery: s.saveEvery, Log: slog.New(slog.NewTextHandler(s.Output(), nil))}
+	go func() { ended <- Controller(ctx, o) }()
 	var once sync.Once
 	stop = func() {
 		once.Do(func() {
