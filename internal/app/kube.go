@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -111,12 +112,14 @@ func Controller(ctx context.Context, o ControllerOptions) error {
 	if parts.close != nil {
 		defer func() { _ = parts.close() }() // what is scraped is kept for queries only
 	}
+	counted := ownTallies()
 	at := &clusterView{client: sh.Client, store: db, namespace: so.Namespace}
 	passes := reconcile.New(reconcile.Ports{
-		Store: db, Router: parts.router, Metrics: parts.metrics, Sinks: parts.sinks,
+		Store: db, Router: parts.router, Metrics: parts.metrics, Sinks: append(slices.Clone(parts.sinks), counted), Passed: counted.passed,
 		Runtime: deployment.New(sh.Client, sh.Changes, deployment.Options{PauseAtRest: o.PauseAtRest}),
 		Parse:   at.parse, Resolve: at.resolve, Ask: askWebhook, Explain: explain, SaveEvery: cmp.Or(o.SaveEvery, saveEvery), Defer: cmp.Or(o.ShowEvery, showEvery), Log: o.Log,
-		Seen: func(rel release.Release, _ rollout.State, backends []release.Backend, _ bool) {
+		Seen: func(rel release.Release, st rollout.State, backends []release.Backend, gone bool) {
+			counted.seen(rel.Name, st, gone)
 			if parts.seen != nil {
 				parts.seen(rel, backends)
 			}

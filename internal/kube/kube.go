@@ -12,6 +12,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -119,23 +121,38 @@ func (s *Shell) Run(ctx context.Context, passes func(context.Context) error, tol
 	}
 	synced := func(ctx context.Context) error {
 		if !s.manager.GetCache().WaitForCacheSync(ctx) {
-			return errors.New("the cache is not filled yet")
+			return errNotFilled
 		}
 		return passes(ctx)
 	}
 	if err := s.manager.Add(manager.RunnableFunc(synced)); err != nil {
 		return err
 	}
-	if err := s.manager.AddHealthzCheck("ping", healthz.Ping); err != nil {
-		return err
-	}
-	if err := s.manager.AddReadyzCheck("ping", healthz.Ping); err != nil {
+	if err := s.probes(ctx); err != nil {
 		return err
 	}
 	if err := s.manager.Start(ctx); err != nil && ctx.Err() == nil {
 		return fmt.Errorf("the controller ended: %w", err)
 	}
 	return nil
+}
+
+var errNotFilled = errors.New("the cache is not filled yet")
+
+// probes answers them: healthy while the process works, ready once the cache is
+// filled, whether this controller leads or stands by.
+func (s *Shell) probes(ctx context.Context) error {
+	if err := s.manager.AddHealthzCheck("ping", healthz.Ping); err != nil {
+		return err
+	}
+	var filled atomic.Bool
+	go func() { filled.Store(s.manager.GetCache().WaitForCacheSync(ctx)) }() // ends with ctx
+	return s.manager.AddReadyzCheck("cache", func(*http.Request) error {
+		if !filled.Load() {
+			return errNotFilled
+		}
+		return nil
+	})
 }
 
 // Served reports whether the cluster serves an object's kind now.

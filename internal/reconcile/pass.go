@@ -41,6 +41,14 @@ func (r *Reconciler) Pass(ctx context.Context, name string) (wake time.Time, gon
 }
 
 func (r *Reconciler) pass(ctx context.Context, w *worker) (wake time.Time, gone bool, err error) {
+	wake, gone, err = r.once(ctx, w)
+	if r.Passed != nil {
+		r.Passed(w.session != nil, err)
+	}
+	return wake, gone, err
+}
+
+func (r *Reconciler) once(ctx context.Context, w *worker) (wake time.Time, gone bool, err error) {
 	rec, err := r.Store.Get(ctx, w.name)
 	if errors.Is(err, store.ErrNotFound) {
 		return time.Time{}, true, nil

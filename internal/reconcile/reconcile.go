@@ -56,8 +56,11 @@ type Ports struct {
 	// Seen is told after each pass which instances answer, for those who
 	// measure them; gone once a deleted release is taken down. It must not block.
 	Seen func(rel release.Release, st rollout.State, backends []release.Backend, gone bool)
-	Now  func() time.Time // nil: time.Now
-	Log  *slog.Logger     // nil: discarded
+	// Passed is told of the end of each pass, whether the judge looked in it and
+	// what it could not do, for those who count. It must not block. Nil: nobody does.
+	Passed func(looked bool, err error)
+	Now    func() time.Time // nil: time.Now
+	Log    *slog.Logger     // nil: discarded
 }
 
 // Reconciler runs passes. Its methods may be called from many goroutines; there
