@@ -8,7 +8,7 @@ import (
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
-	semconv "go.opentelemetry.io/otel/semconv/v1.40.0"
+	semconv "go.opentelemetry.io/otel/semconv/v1.41.0"
 	api "go.opentelemetry.io/otel/trace"
 
 	"github.com/haldane-project/haldane/internal/release"
@@ -157,6 +157,7 @@ func (x *Span) said(o *release.Observation) {
 		count(semconv.GenAIUsageCacheReadInputTokensKey, a.CachedTokens)
 		if !a.Estimated {
 			count(semconv.GenAIUsageOutputTokensKey, a.OutputTokens)
+			count(semconv.GenAIUsageReasoningOutputTokensKey, a.ReasoningTokens)
 		}
 		if a.Streamed && a.Chunks > 0 {
 			x.s.AddEvent("gen_ai.first_token", api.WithTimestamp(o.Begin.Add(a.FirstToken)))

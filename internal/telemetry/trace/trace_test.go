@@ -115,6 +115,44 @@ func TestASpanSaysWhoAnsweredAndWhat(t *testing.T) {
 	}
 }
 
+// TestEachAPIHasItsOperation, and tokens of reasoning and of input are told where
+// there are any.
+func TestEachAPIHasItsOperation(t *testing.T) {
+	c := tracetest.Start(t)
+	x := tracer(t, c, 1)
+	answers := []release.Answer{
+		{API: release.ResponseAPI, RequestModel: "small", Model: "small-1", ID: "resp_1", Finish: "completed", InputTokens: 30, OutputTokens: 20, ReasoningTokens: 5},
+		{API: release.EmbeddingAPI, RequestModel: "vectors", Model: "vectors-1", InputTokens: 7, Length: 512},
+		{API: release.CompletionAPI, RequestModel: "small", OutputTokens: 4, ReasoningTokens: 3, Estimated: true},
+		{API: release.InferAPI, Model: "digits"},
+	}
+	for i := range answers {
+		s := x.Begin(request(""), "llm", time.Now())
+		o := answered()
+		o.Answer = &answers[i]
+		s.Observe(o)
+		s.End()
+	}
+	got := sent(t, x, c)
+	if len(got) != len(answers) {
+		t.Fatalf("%d spans", len(got))
+	}
+	const reasoning, input, output = "gen_ai.usage.reasoning.output_tokens", "gen_ai.usage.input_tokens", "gen_ai.usage.output_tokens"
+	for i, attributes := range []map[string]any{
+		{"gen_ai.operation.name": "chat", "gen_ai.response.id": "resp_1", "gen_ai.response.model": "small-1", input: int64(30), output: int64(20), reasoning: int64(5)},
+		{"gen_ai.operation.name": "embeddings", "gen_ai.request.model": "vectors", input: int64(7), output: nil, reasoning: nil, "gen_ai.response.finish_reasons": nil},
+		{"gen_ai.operation.name": "text_completion", output: nil, reasoning: nil},
+		{"gen_ai.operation.name": "infer", "gen_ai.provider.name": "_OTHER", "gen_ai.response.model": "digits", input: nil},
+	} {
+		want(t, got[i], attributes)
+	}
+	for i, name := range []string{"chat small", "embeddings vectors", "text_completion small", "infer"} {
+		if got[i].Name != name || len(got[i].Events) != 0 {
+			t.Errorf("span %q with the events %v, expected %q without", got[i].Name, got[i].Events, name)
+		}
+	}
+}
+
 func TestWhoIsRecorded(t *testing.T) {
 	const of = "00-" + trace + "-" + caller
 	for _, c := range []struct {
