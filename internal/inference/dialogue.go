@@ -2,7 +2,9 @@ package inference
 
 import (
 	"bytes"
+	"encoding/json"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -41,13 +43,17 @@ const usageOption = `"stream_options":{"include_usage":true}`
 
 // Rewrite returns the body that is sent in place of the given one: with the
 // option that asks for the usage chunk of a stream, where the request is for a
-// stream and says nothing of it. Any other body is returned as it is.
+// stream and does not say whether it wants that. Any other body is returned as
+// it is.
 func (d *Dialogue) Rewrite(body []byte) []byte {
 	q := newRequest(d.i.asked(d.api))
 	q.scanner.scan(body)
 	d.hides = false
-	if !q.scanner.end() || !q.stream || q.options {
+	if !q.scanner.end() || !q.stream {
 		return body
+	}
+	if q.options {
+		return d.extend(body, q)
 	}
 	end := bytes.LastIndexByte(body, '}')
 	if end < 0 {
@@ -58,6 +64,50 @@ func (d *Dialogue) Rewrite(body []byte) []byte {
 	out = append(append(out, usageOption...), body[end:]...)
 	d.hides = true
 	return out
+}
+
+// extend asks within the options that the client sends for something else.
+func (d *Dialogue) extend(body []byte, q *request) []byte {
+	at, empty := optionsAt(body)
+	if q.said || at == 0 {
+		return body
+	}
+	option := []byte(`"include_usage":true`)
+	if !empty {
+		option = append(option, ',')
+	}
+	d.hides = true
+	return slices.Concat(body[:at], option, body[at:])
+}
+
+// optionsAt is where the members of a body's stream_options begin, and whether
+// there are none; 0: it has no such object, or several.
+func optionsAt(body []byte) (at int, empty bool) {
+	d, depth, key := json.NewDecoder(bytes.NewReader(body)), 0, true
+	for {
+		t, err := d.Token()
+		if err != nil {
+			return at, empty
+		}
+		switch t {
+		case json.Delim('{'), json.Delim('['):
+			depth++
+			key = depth == 1
+			continue
+		case json.Delim('}'), json.Delim(']'):
+			depth--
+			key = depth == 1
+			continue
+		}
+		named := depth == 1 && key && t == "stream_options"
+		if key = depth == 1 && !key; !named {
+			continue
+		}
+		if t, err = d.Token(); err != nil || t != json.Delim('{') || at > 0 {
+			return 0, false
+		}
+		at, empty, depth = int(d.InputOffset()), !d.More(), depth+1
+	}
 }
 
 // Plain reports whether the answer must come uncompressed, so that the usage

@@ -45,11 +45,32 @@ func TestUsageIsAskedForAndHidden(t *testing.T) {
 func TestUsageIsNotHiddenFromWhoAsks(t *testing.T) {
 	plain := file(t, "chat.sse")
 	for _, request := range []string{
-		`{"stream":true,"stream_options":{"include_usage":true}}`, `{"stream":true,"stream_options":{}}`, `{"stream":false}`, `{}`, `[]`, `no JSON`, ``,
+		`{"stream":true,"stream_options":{"include_usage":true}}`, `{"stream":true,"stream_options":{"include_usage":false}}`, `{"stream":true,"stream_options":"x"}`,
+		`{"stream":true,"stream_options":{},"stream_options":{}}`, `{"stream":false,"stream_options":{}}`, `{"stream":false}`, `{}`, `[]`, `no JSON`, ``,
 	} {
 		e := exchange{path: "/v1/chat/completions", request: request, header: asEvents, answer: plain}
 		if _, sent, got := e.pass(t, asking(), byEvent, 0); sent != request || got != plain {
 			t.Errorf("%s was sent as %s, the answer changed: %v", request, sent, got != plain)
+		}
+	}
+}
+
+// Who sends other options is not the one who asked for the chunk: it is asked for
+// among them, and hidden.
+func TestUsageIsAskedForAmongOtherOptions(t *testing.T) {
+	plain := file(t, "chat.sse")
+	for request, want := range map[string]string{
+		`{"stream":true,"stream_options":{}}`: `{"stream":true,"stream_options":{"include_usage":true}}`,
+		`{"stream_options": {"include_obfuscation":false},"messages":[{"stream_options":{"x":1}}],"stream":true}`: `{"stream_options": {"include_usage":true,"include_obfuscation":false},"messages":[{"stream_options":{"x":1}}],"stream":true}`,
+		`{"a":["stream_options",{}],"b":"stream_options","stream":true,"stream_options":{ } }`:                    `{"a":["stream_options",{}],"b":"stream_options","stream":true,"stream_options":{"include_usage":true } }`,
+	} {
+		e := exchange{path: "/v1/chat/completions", request: request, header: asEvents, answer: plain}
+		o, sent, got := e.pass(t, asking(), byEvent, 0)
+		if sent != want {
+			t.Errorf("%s was sent as %s", request, sent)
+		}
+		if strings.Contains(got, `"usage":{`) || o.Answer.OutputTokens != 3 || o.Answer.Estimated {
+			t.Errorf("%s: %d tokens, the client got %q", request, o.Answer.OutputTokens, got)
 		}
 	}
 }

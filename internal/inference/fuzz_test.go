@@ -152,7 +152,7 @@ func sameFloat(a, b float64) bool { return a == b || a != a && b != b }
 // FuzzRewrite asks for usage in any body: what was JSON stays JSON and says the
 // same beside the option.
 func FuzzRewrite(f *testing.F) {
-	for _, s := range []string{`{"stream":true}`, `{"stream":true,"messages":[{"content":"}"}]} `, `{"stream":true,"stream_options":{}}`, `{"stream":false}`, `[]`, `{"stream":true`, `{"stream":true,"stream":false}`} {
+	for _, s := range []string{`{"stream":true}`, `{"stream":true,"messages":[{"content":"}"}]} `, `{"stream":true,"stream_options":{}}`, `{"stream_options":{"a":[1]},"stream":true}`, `{"stream":false}`, `[]`, `{"stream":true`, `{"stream":true,"stream":false}`} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
@@ -171,7 +171,12 @@ func FuzzRewrite(f *testing.F) {
 		if err := json.Unmarshal(got, &is); err != nil {
 			t.Fatalf("%q became %q: %v", body, got, err)
 		}
-		was["stream_options"] = map[string]any{"include_usage": true}
+		options, _ := was["stream_options"].(map[string]any)
+		if options == nil {
+			options = map[string]any{}
+		}
+		options["include_usage"] = true
+		was["stream_options"] = options
 		if diff := cmp.Diff(was, is); diff != "" {
 			t.Fatalf("%s", diff)
 		}

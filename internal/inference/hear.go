@@ -45,6 +45,8 @@ func (r *Reply) text(f field, p []byte) {
 		r.delta(p)
 	case fText:
 		r.words(p)
+	case fReasoning:
+		r.thinks = true
 	case fRefusal:
 		r.facts.Refusal = true
 	case fToolArguments:

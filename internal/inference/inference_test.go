@@ -395,6 +395,32 @@ func TestTimes(t *testing.T) {
 	}
 }
 
+// TestHiddenReasoningTakesNoTime: tokens that no chunk brought are none of those
+// between the first and the last.
+func TestHiddenReasoningTakesNoTime(t *testing.T) {
+	const usage = `{"choices":[],"usage":{"prompt_tokens":7,"completion_tokens":1003,"completion_tokens_details":{"reasoning_tokens":1000}}}`
+	chunk := func(member string) string {
+		return `data: {"choices":[{"delta":{"` + member + `":"word "}}]}` + "\n\n"
+	}
+	for name, c := range map[string]struct {
+		first string
+		want  time.Duration
+	}{
+		"hidden": {chunk("content"), 10 * time.Millisecond}, // two more tokens in 20 ms
+		"sent":   {chunk("reasoning_content"), 20 * time.Millisecond / 1002},
+	} {
+		e := exchange{path: "/v1/chat/completions", request: `{"stream":true}`, header: asEvents,
+			answer: c.first + chunk("content") + chunk("content") + "data: " + usage + "\n\ndata: [DONE]\n\n"}
+		if o, _, _ := e.pass(t, interpreterOfTests(), byEvent, 10*time.Millisecond); o.Answer.PerToken != c.want {
+			t.Errorf("%s: %v for each token, want %v", name, o.Answer.PerToken, c.want)
+		}
+	}
+	e := exchange{path: "/v1/responses", request: `{"stream":true}`, header: asEvents, answer: file(t, "response.sse")}
+	if o, _, _ := e.pass(t, interpreterOfTests(), byEvent, 10*time.Millisecond); o.Answer.PerToken != 10*time.Millisecond/14 {
+		t.Errorf("a response: %v for each of 15 tokens, want a 14th of 10 ms", o.Answer.PerToken)
+	}
+}
+
 func TestCost(t *testing.T) {
 	i := New(release.Model{Prices: map[string]release.Price{
 		"m-1": {Input: 2, Output: 10, Cached: 1, Reasoning: 20}, "*": {Input: 100, Output: 100, Cached: 100, Reasoning: 100}}})

@@ -61,6 +61,8 @@ func (r *Reply) endDelta() {
 		if r.call >= 0 {
 			r.argue(e.delta)
 		}
+	case strings.HasPrefix(kind, "response.reasoning_text") && len(e.delta) > 0:
+		r.thinks = true
 	case strings.HasPrefix(kind, "response.refusal") && len(e.delta) > 0:
 		r.facts.Refusal = true
 	case kind == "", strings.HasPrefix(kind, "response.output_text"):

@@ -40,6 +40,7 @@ type Reply struct {
 	call     int // the tool call under way; -1: not known yet
 	item     item
 	part     part
+	thinks   bool // reasoning was sent, too
 	tensor   tensor
 	vector   vector
 }
@@ -244,8 +245,12 @@ func (r *Reply) count() {
 	if a.Streamed && a.OutputTokens == 0 && a.Chunks > 0 {
 		a.OutputTokens, a.Estimated = int64(a.Chunks), true
 	}
-	if a.OutputTokens > 1 && a.Chunks > 1 {
-		a.PerToken = (a.LastToken - a.FirstToken) / time.Duration(a.OutputTokens-1)
+	sent := a.OutputTokens
+	if !r.thinks {
+		sent -= min(a.ReasoningTokens, a.OutputTokens)
+	}
+	if sent > 1 && a.Chunks > 1 {
+		a.PerToken = (a.LastToken - a.FirstToken) / time.Duration(sent-1)
 	}
 	r.tensor.end(a)
 	r.vector.end(a)

@@ -17,6 +17,7 @@ type request struct {
 	choices    int64 // how many answers at once; 0: not said
 	options    bool  // stream_options is there
 	usage      bool  // ... and asks for usage
+	said       bool  // ... or says that it does not
 	characters int
 	numbers    numbers
 	prompt     maphash.Hash // of the texts
@@ -140,7 +141,7 @@ func (q *request) value(f field, k kind, w []byte) {
 	case fStream:
 		q.stream = k == isTrue
 	case fIncludeUsage:
-		q.usage = k == isTrue
+		q.usage, q.said = k == isTrue, true
 	case fStreamOptions:
 		q.options = k != isNull
 	case fDatum:

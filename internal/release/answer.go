@@ -18,7 +18,8 @@ type Answer struct {
 	// Times, of streamed answers. FirstToken and LastToken are from the
 	// beginning of the observation to the first and last chunk that carries
 	// text, a tool call or reasoning; Gap is the longest time between two such
-	// chunks; PerToken is (LastToken - FirstToken) / (OutputTokens - 1).
+	// chunks; PerToken is (LastToken - FirstToken) / (OutputTokens - 1), without
+	// the tokens of reasoning that the stream did not bring.
 	FirstToken, LastToken, Gap, PerToken time.Duration
 	Chunks                               int // that carry something
 
