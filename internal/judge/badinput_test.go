@@ -7,46 +7,6 @@ import (
 	"testing"
 )
 
-// TestNoCounterSaysThis: readings that cannot be are refused with a sentence and
-// change nothing.
-func TestNoCounterSaysThis(t *testing.T) {
-	nan, inf := math.NaN(), math.Inf(1)
-	bounds, counts := []float64{0.1, 1}, []float64{1, 2, 3}
-	for name, c := range map[string]struct {
-		r    Reading
-		want string
-	}{
-		"time NaN":           {Reading{At: nan}, "from NaN s"},
-		"time negative":      {Reading{At: -1}, "from -1 s"},
-		"time infinite":      {Reading{At: inf}, "from +Inf s"},
-		"units NaN":          {Reading{At: 9, N: nan}, "NaN units"},
-		"units negative":     {Reading{At: 9, N: -5}, "-5 units"},
-		"units infinite":     {Reading{At: 9, N: inf}, "+Inf units"},
-		"bad NaN":            {Reading{At: 9, Bad: nan}, "NaN bad"},
-		"bucket NaN":         {Reading{At: 9, Bounds: bounds, Counts: []float64{1, nan, 3}}, "NaN values in bucket 1"},
-		"bucket negative":    {Reading{At: 9, Bounds: bounds, Counts: []float64{1, 2, -3}}, "-3 values in bucket 2"},
-		"bucket infinite":    {Reading{At: 9, Bounds: bounds, Counts: []float64{inf, 2, 3}}, "+Inf values in bucket 0"},
-		"a bucket too few":   {Reading{At: 9, Bounds: bounds, Counts: counts[:2]}, "2 buckets for 2 bounds"},
-		"bounds that fall":   {Reading{At: 9, Bounds: []float64{1, 0.1}, Counts: counts}, "bound 0.1 at 1"},
-		"a bound of +Inf":    {Reading{At: 9, Bounds: []float64{1, inf}, Counts: counts}, "bound +Inf at 1"},
-		"a bound that is no": {Reading{At: 9, Bounds: []float64{nan, 1}, Counts: counts}, "bound NaN at 0"},
-	} {
-		m := Meter{Kind: Latency}
-		if _, _, err := m.Read(true, Reading{At: 1, N: 10, Bounds: bounds, Counts: counts}); err != nil {
-			t.Fatal(err)
-		}
-		before, _ := json.Marshal(m)
-		_, ready, err := m.Read(true, c.r)
-		after, _ := json.Marshal(m)
-		if err == nil || ready || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), "canary") {
-			t.Errorf("%s: %v, want an error about the canary that says %q", name, err, c.want)
-		}
-		if string(before) != string(after) {
-			t.Errorf("%s: a refused reading changed the meter", name)
-		}
-	}
-}
-
 // TestImpossibleSidesAreRefused: what the sides of each kind can not hold.
 func TestImpossibleSidesAreRefused(t *testing.T) {
 	for name, c := range map[string]struct {

@@ -67,7 +67,7 @@ func histograms(a answer, r *reading) map[string][]bucketSeries {
 	isNative := slices.ContainsFunc(a.series, func(s series) bool { return s.labels[native] != "" })
 	for _, s := range a.series {
 		bound, err := strconv.ParseFloat(s.labels[le], 64)
-		if err != nil || r.isFailed(s.labels) || isNative && s.labels[native] == "" { // the same requests again
+		if err != nil || math.IsNaN(bound) || r.isFailed(s.labels) || isNative && s.labels[native] == "" { // the same requests again
 			continue
 		}
 		others := maps.Clone(s.labels)

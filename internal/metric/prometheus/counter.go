@@ -74,6 +74,9 @@ func (m marks) grow(s series, b births) (n int64, newest float64, gaps int) {
 		default:
 			gain = x.v - last.V
 		}
+		if gain > mostGained {
+			gain, gaps = 0, gaps+1
+		}
 		if gain > 0 {
 			b.saw.note(x.t)
 		}
@@ -89,8 +92,17 @@ func (m marks) grow(s series, b births) (n int64, newest float64, gaps int) {
 	return int64(math.Round(grown)), last.T, gaps
 }
 
-// counted reports whether it is what a counter can be.
-func (x sample) counted() bool { return x.v >= 0 && !math.IsInf(x.v, 0) }
+// What a counter can be: more can not be told apart one by one, and no server
+// answers so many requests between two samples.
+const (
+	mostCounted = 1 << 53
+	mostGained  = 10_000_000_000
+)
+
+// counted reports whether it is what a counter can be, at a time that there is.
+func (x sample) counted() bool {
+	return x.v >= 0 && x.v <= mostCounted && !math.IsNaN(x.t) && !math.IsInf(x.t, 0)
+}
 
 // identity is a short name of a set of labels; a cursor holds one for every
 // series, and 64 bits tell some thousands of them apart.
