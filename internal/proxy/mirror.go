@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math"
 	"math/rand/v2"
 	"net/http"
 	"slices"
@@ -47,6 +48,36 @@ type mirror struct {
 type copying struct {
 	slots   atomic.Int64 // copies under way or to be made
 	dropped atomic.Int64
+	load    load
+}
+
+// load is how many users' requests are usually under way at stable, over the last
+// half minute or so. While there are many more, no copies are made: they would
+// take what the users need.
+type load struct {
+	mu    sync.Mutex
+	at    time.Time // of the request before; zero: none came yet
+	usual float64
+}
+
+const (
+	loadMemory = 30 * time.Second
+	loadRise   = 2.0 // times what is usual
+	loadSlack  = 16  // requests more that are no rush, however few are usual
+)
+
+// rush takes the number under way when a request comes and reports whether those
+// are many more than usual.
+func (l *load) rush(now time.Time, n int64) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.at.IsZero() {
+		l.at, l.usual = now, float64(n)
+	}
+	many := float64(n) > loadRise*l.usual+loadSlack
+	l.usual += -math.Expm1(-max(now.Sub(l.at), 0).Seconds()/loadMemory.Seconds()) * (float64(n) - l.usual)
+	l.at = now
+	return many
 }
 
 func (t *Table) addMirror(m *release.Mirror) error {
@@ -92,7 +123,8 @@ func (m *mirror) apart(v release.VersionID) *target {
 }
 
 // Dropped counts the copies that were to be made and were not: too many were
-// under way, or the request was too long to be kept.
+// under way, users sent many more requests than usual, or the request was too
+// long to be kept.
 func (p *Proxy) Dropped() int64 { return p.copying.dropped.Load() }
 
 // copied is one request that is to be copied, from the draw on.
@@ -128,7 +160,12 @@ func (m *mirror) draw(x *exchange) *copied {
 		x.r.Header[mirrorHeader] != nil || !slices.Contains(m.rule.Methods, x.r.Method) {
 		return nil
 	}
+	rush := x.p.copying.load.rush(x.begin, x.table.rest.pool.inflight.Load())
 	if release.Weight(rand.IntN(int(release.Full))) >= m.share { //nolint:gosec // nothing secret
+		return nil
+	}
+	if rush {
+		x.p.copying.dropped.Add(1)
 		return nil
 	}
 	c := &copied{p: x.p, m: m, slots: 1}
@@ -167,7 +204,7 @@ func (c *copied) send(x *exchange, a *attempt) {
 	var body []byte
 	if x.body != nil {
 		var whole bool
-		if body, whole = x.body.whole(); !whole {
+		if body, whole = x.body.whole(); !whole || int64(len(body)) > c.m.rule.MaxBody { // for other reasons more is kept
 			c.drop()
 			return
 		}
