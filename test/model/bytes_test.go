@@ -69,8 +69,13 @@ func TestTheProxyChangesNoByte(t *testing.T) {
 			d.behind(s)
 			for what, r := range requests {
 				want, got := raw(t, s.Listener.Addr().String(), r[0], r[1], r[2]), raw(t, d.front, r[0], r[1], r[2])
-				// How much of an answer arrives before its connection breaks is luck.
-				if want.broken && got.broken && strings.HasPrefix(want.body, got.body) {
+				// How much of an answer arrives before its connection breaks is luck, but
+				// for its first event, which came long before.
+				first, _, events := strings.Cut(want.body, "\n\n")
+				if !events {
+					first = first[:min(len(first), 1)]
+				}
+				if want.broken && got.broken && first != "" && strings.HasPrefix(want.body, got.body) && strings.HasPrefix(got.body, first) {
 					continue
 				}
 				if got != want || want.body == "" {

@@ -206,6 +206,59 @@ func TestUsageChunkThroughTheProxy(t *testing.T) {
 	}
 }
 
+// No event waits for the next one, with the usage chunk asked for and hidden or
+// not: the model sends each only when the client has the one before.
+func TestNoEventWaitsForTheNext(t *testing.T) {
+	pieces := []string{
+		"data: {\"id\":\"1\",\"choices\":[],\"prompt_filter_results\":[]}\n\n", "data: {\"choices\":[{\"delta\":{\"role\":\"assistant\"}}]}\n\n",
+		chunk("Hello"), chunk(" wor"), ": still here\n\n", chunk("ld"), "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\r\n\r\n",
+	}
+	for _, usage := range []bool{false, true} {
+		got := make(chan struct{})
+		back := rawModel(t, func(c net.Conn, _ string) {
+			io.WriteString(c, stream)
+			for _, p := range pieces {
+				io.WriteString(c, p)
+				if _, ok := <-got; !ok {
+					return
+				}
+			}
+			io.WriteString(c, usageChunk+doneChunk)
+		})
+		url, s := serveModel(t, &release.Model{Usage: usage}, nil, back)
+		c, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		c.SetDeadline(time.Now().Add(time.Minute))
+		const body = `{"stream":true}`
+		fmt.Fprintf(c, "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+		res, err := http.ReadResponse(bufio.NewReader(c), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, p := range pieces {
+			b := make([]byte, len(p))
+			if n, err := io.ReadFull(res.Body, b); string(b) != p {
+				close(got)
+				t.Fatalf("usage %v: of event %d came %q (%v) before the next was sent, want %q", usage, i, b[:n], err, p)
+			}
+			got <- struct{}{}
+		}
+		want := usageChunk + doneChunk
+		if usage {
+			want = doneChunk
+		}
+		if rest, err := io.ReadAll(res.Body); string(rest) != want || err != nil {
+			t.Errorf("usage %v: the rest is %q, %v", usage, rest, err)
+		}
+		if a := s.next(t).Answer; a.OutputTokens != 2 {
+			t.Errorf("usage %v: facts %+v", usage, *a)
+		}
+	}
+}
+
 // A client that leaves is its own fault; what had come is known.
 func TestClientLeaves(t *testing.T) {
 	gone := make(chan struct{})
