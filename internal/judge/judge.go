@@ -203,6 +203,9 @@ type MetricReport struct {
 	Margin       string   `json:"margin,omitempty"`       // in words: "at most 1.5 times"
 	MoreRequests *float64 `json:"moreRequests,omitempty"` // canary requests (samples, pairs) still expected to the proof
 	MoreSeconds  *float64 `json:"moreSeconds,omitempty"`  // what they take at the pace so far
+	// Coarse says why the histogram that the values come from can not prove the
+	// margin, however many there are; empty: it can.
+	Coarse string `json:"coarse,omitempty"`
 	// Quantiles sets the quantiles of latencies and amounts side by side.
 	Quantiles []QuantileReport `json:"quantiles,omitempty"`
 	// Cut is the value above which all count as the cut in the figures of a mean.

@@ -1,6 +1,9 @@
 package judge
 
-import "math"
+import (
+	"fmt"
+	"math"
+)
 
 func (g *histogram) check(*Batch) error { return nil }
 
@@ -38,9 +41,30 @@ func (g *histogram) report(m Metric, looseness int, r *MetricReport) {
 	if len(g.margins) == 0 || g.baseN == 0 {
 		return
 	}
+	r.Coarse = g.coarse(g.shifts[looseness])
 	w := g.canaryShare()
 	rate := g.proofRate(w, g.shifts[looseness])
 	r.MoreRequests = moreCanary(g.bar-g.margins[looseness].log(), rate, w)
+}
+
+// coarse says that no bound of the histogram lies within the margin beyond the
+// one below which stable's quantile is: what is worse by the margin and what is
+// not are then counted in one bucket.
+func (g *histogram) coarse(shift int) string {
+	i := 0
+	for i < len(g.bounds) && int(binUnder(g.kind, g.bounds[i])) < g.at {
+		i++
+	}
+	switch {
+	case len(g.bounds) == 0:
+		return ""
+	case i+1 >= len(g.bounds):
+		return fmt.Sprintf("nothing is told apart beyond %s by the histogram that it comes from", amount(g.bounds[len(g.bounds)-1], displayUnit(g.kind)))
+	case int(binUnder(g.kind, g.bounds[i+1])) <= g.at+shift:
+		return ""
+	}
+	return fmt.Sprintf("nothing is told apart between %s and %s by the histogram that it comes from",
+		amount(g.bounds[i], displayUnit(g.kind)), amount(g.bounds[i+1], displayUnit(g.kind)))
 }
 
 // canaryShare is the share to forecast with.

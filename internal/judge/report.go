@@ -155,10 +155,17 @@ func openReason(m MetricReport) string {
 		return m.Name + ": nothing can be said; " + uncomparedWhy + "."
 	case m.Margin == "":
 		return m.Name + ": nothing is worse so far."
+	case m.Coarse != "":
+		return fmt.Sprintf("%s: nothing is worse so far, and it can not be proven to be %s: %s.", m.Name, m.Margin, m.tooCoarse())
 	case m.MoreRequests == nil:
 		return fmt.Sprintf("%s: nothing is worse so far; when it can be proven to be %s cannot be said yet.", m.Name, m.Margin)
 	}
 	return fmt.Sprintf("%s: nothing is worse so far; %s are needed to prove it %s.", m.Name, expected(&m), m.Margin)
+}
+
+// tooCoarse says what to do about a histogram that can not prove a margin.
+func (m *MetricReport) tooCoarse() string {
+	return m.Coarse + "; give that bounds closer together than the margin, or the metric a wider margin or required: false"
 }
 
 // uncompared reports whether a rate has nothing that its events could be
@@ -226,6 +233,8 @@ func waitReason(out Report) string {
 		return "Nothing is worse so far; no metric's proof is required."
 	case slow.uncompared():
 		return "Nothing is worse so far; of " + slow.Name + " nothing can be said: " + uncomparedWhy + "."
+	case slow.Coarse != "":
+		return fmt.Sprintf("Nothing is worse so far, and %s can not be proven %s: %s.", slow.Name, slow.Margin, slow.tooCoarse())
 	case slow.MoreRequests == nil:
 		return fmt.Sprintf("Nothing is worse so far; when %s will be proven %s cannot be said yet.", slow.Name, slow.Margin)
 	}

@@ -4,6 +4,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -107,5 +108,45 @@ func BenchmarkReportMean(b *testing.B) {
 	b.ReportAllocs()
 	for range b.N {
 		run.Report(0)
+	}
+}
+
+// TestCoarseHistogramSaysSo: a margin that lies within one bucket is never
+// proven, and the report says so and what to do; one with a bound in it is.
+func TestCoarseHistogramSaysSo(t *testing.T) {
+	for _, c := range []struct {
+		bounds []float64
+		margin float64
+		want   string
+	}{
+		{[]float64{0.1, 0.3, 1.2, 5}, 1.2, "nothing is told apart between 100 ms and 300 ms by the histogram that it comes from"},
+		{[]float64{0.1, 0.3, 1.2, 5}, 3.1, ""},
+		{[]float64{0.01, 0.02}, 1.2, "nothing is told apart beyond 20 ms by the histogram that it comes from"},
+		{[]float64{0.08, 0.09, 0.1, 0.11, 0.13}, 1.2, ""},
+		{nil, 1.2, ""},
+	} {
+		r := rand.New(rand.NewPCG(73, 1))
+		run, err := New(Policy{Alpha: 0.01, AlphaPromote: 0.05, Horizon: 1800, Looseness: []float64{1},
+			Metrics: []Metric{{Name: "latency", Kind: Latency, Ratio: c.margin, Quantile: 0.9, Share: 1, Limit: math.NaN(), Required: true, Bounds: c.bounds}}}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range 200 {
+			b := Batch{At: float64(i), Canary: Side{Bins: amounts(r, 50, Latency, 0.05)}, Stable: Side{Bins: amounts(r, 50, Latency, 0.05)}}
+			if len(c.bounds) > 0 {
+				b.Canary.Bins, b.Stable.Bins = inBuckets(c.bounds, b.Canary.Bins), inBuckets(c.bounds, b.Stable.Bins)
+			}
+			if err := run.Update(0, b); err != nil {
+				t.Fatal(err)
+			}
+		}
+		rep := run.Report(0)
+		m := rep.Metrics[0]
+		if m.Coarse != c.want || (m.Verdict == Pass) != (c.want == "") {
+			t.Errorf("bounds %v, margin %g: %s, %q, expected %q", c.bounds, c.margin, m.Verdict, m.Coarse, c.want)
+		}
+		if c.want != "" && (!strings.Contains(m.Reason, c.want) || !strings.Contains(rep.Reason, "give that bounds closer together than the margin")) {
+			t.Errorf("the reasons are %q and %q", m.Reason, rep.Reason)
+		}
 	}
 }
