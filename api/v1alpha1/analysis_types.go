@@ -123,7 +123,9 @@ type MetricSpec struct {
 // +kubebuilder:validation:ExactlyOneOf=prometheus;process;pods;server;response;llm;feedback;evaluator
 type SourceSpec struct {
 	// Prometheus is a query; $version, $release and $role stand for the version
-	// asked about. Of kind gauge it is any PromQL that gives one number. Other
+	// asked about, and on Kubernetes $namespace, $service and $pods, a regular
+	// expression: where a server scrapes the pods, pod=~"$pods" selects the
+	// version's, since it knows no version="$version". Of kind gauge it is any PromQL that gives one number. Other
 	// kinds count sample by sample, with resets and gaps seen: latency, amount,
 	// mean and drift take the plain selector of a histogram's buckets
 	// (x_seconds_bucket{version="$version"}; for a latency the name says the unit),
@@ -286,8 +288,8 @@ type ServerMetricSpec struct {
 	Metric string `json:"metric"`
 	// Labels of the series, such as {model_name: llama}. They hold beside those that
 	// select a version's own instances; where a value holds a variable
-	// ($version, $role, $release; on Kubernetes $namespace, $service, $workload),
-	// they alone select the version.
+	// ($version, $role, $release; on Kubernetes $namespace, $service, $pods), they
+	// alone select the version.
 	// +kubebuilder:validation:MaxProperties=8
 	// +optional
 	Labels map[string]string `json:"labels,omitempty"`

@@ -8,8 +8,9 @@ type PrometheusSpec struct {
 	// +kubebuilder:validation:Pattern=`^https?://[^@]+$`
 	Address string `json:"address"`
 	// Layout names the series that count a version's requests: envoy, http
-	// (OpenTelemetry's http_server_request_duration_seconds with a label
-	// version), istio, linkerd, nginx or traefik. Default: that of the router,
+	// (OpenTelemetry's http_server_request_duration_seconds), istio, linkerd, nginx
+	// or traefik. Those of http, istio and linkerd are exported by the version's
+	// own pods, and a server must label them with namespace and pod. Default: that of the router,
 	// where spec.traffic names one by itself, or http.
 	// +kubebuilder:validation:Enum=envoy;http;istio;linkerd;nginx;traefik
 	// +optional
@@ -34,7 +35,8 @@ type PrometheusSpec struct {
 }
 
 // SeriesSpec are the series that count one version's requests. Label values
-// may hold $version, $role, $release, $namespace, $service and $workload.
+// may hold $version, $role, $release, $namespace and $service, and regular
+// expressions $pods: pod=~"$pods" selects what the version's own pods export.
 type SeriesSpec struct {
 	// Requests selects the counter of requests.
 	// +kubebuilder:validation:MinLength=1

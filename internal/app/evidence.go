@@ -89,7 +89,7 @@ func (e *evidence) server(rel release.Release, s release.Prometheus) (*prometheu
 		return nil, err
 	}
 	o := prometheus.Options{
-		URL: s.Address, Interval: s.Interval, Layout: layout, Cluster: variables, Own: ownPods,
+		URL: s.Address, Interval: s.Interval, Layout: layout, Cluster: e.variables, Own: ownPods,
 		Auth: prometheus.Auth{BearerFrom: s.Bearer, User: s.User, PasswordFrom: s.Password},
 		Secret: func(name, key string) (string, error) {
 			return e.secrets.get(cluster.Key(rel.Name).Namespace, name, key)
@@ -106,16 +106,20 @@ func (e *evidence) server(rel release.Release, s release.Prometheus) (*prometheu
 
 func (e *evidence) scrapedProvider(rel release.Release, base prometheus.Options) (*prometheus.Provider, error) {
 	var err error
-	if base.Layout, err = layoutOf(rel, rel.Analysis.Scrape.Series); err != nil {
+	s := rel.Analysis.Scrape
+	if base.Layout, err = layoutOf(rel, s.Series); err != nil {
 		return nil, err
 	}
-	base.Cluster = variables
+	if base.Layout.Own && len(s.Labels)+len(s.Addresses) > 0 {
+		return nil, fmt.Errorf("scrape for release %s: the series of this layout (http, istio, linkerd) stand on the versions' own pods, and spec.analysis.scrape reads a router's: leave its pods and addresses out, or name the router's layout (envoy, nginx or traefik) or series", rel.Name)
+	}
+	base.Cluster = e.variables
 	return prometheus.New(base)
 }
 
 // ownPods select what a version's own pods export, on a server that labels it as
-// Prometheus' discovery of pods usually does; the ReplicaSet's hash has no dash.
-const ownPods = `namespace="$namespace",pod=~"$workload-[a-z0-9]+-[a-z0-9]+"`
+// Prometheus' discovery of pods usually does.
+const ownPods = `namespace="$namespace",pod=~"$pods"`
 
 // layoutOf is the layout that a release names, or that of its router.
 func layoutOf(rel release.Release, s release.Series) (prometheus.Layout, error) {
@@ -139,7 +143,7 @@ func layoutOf(rel release.Release, s release.Series) (prometheus.Layout, error) 
 }
 
 // variables name the objects of one role's version.
-func variables(rel release.Release, role string) *query.Cluster {
+func (e *evidence) variables(ctx context.Context, rel release.Release, role string, version release.VersionID) (*query.Cluster, error) {
 	v := &query.Cluster{Namespace: cluster.Key(rel.Name).Namespace}
 	service := ""
 	switch t := rel.Traffic; {
@@ -152,15 +156,16 @@ func variables(rel release.Release, role string) *query.Cluster {
 	case t.NGINX != nil:
 		service = t.NGINX.Service
 	}
+	var err error
 	if d := rel.Version.Workload.Deployment; d != nil {
-		v.Workload = d.Name
 		service = cmp.Or(service, d.Name)
+		v.Pods, err = resource.PodNames(ctx, e.client, rel, version)
 	}
 	v.Service = cluster.StableService(service)
 	if role == "canary" {
-		v.Service, v.Workload = cluster.CanaryService(service), cluster.CanaryDeployment(v.Workload)
+		v.Service = cluster.CanaryService(service)
 	}
-	return v
+	return v, err
 }
 
 // pods are the addresses of running pods, from the cache.

@@ -40,7 +40,11 @@ func (c *checker) matchers(path string, labels map[string]string) (text string, 
 			c.add(join(path, name), "letters, digits and _", "%s is not the name of a label", printable(name))
 			continue
 		}
-		list = append(list, name+"="+strconv.Quote(labels[name]))
+		is := "="
+		if strings.Contains(labels[name], "$pods") || strings.Contains(labels[name], "${pods}") {
+			is = "=~"
+		}
+		list = append(list, name+is+strconv.Quote(labels[name]))
 		whole = whole || strings.Contains(labels[name], "$")
 	}
 	return strings.Join(list, ","), whole

@@ -33,6 +33,7 @@ var (
 	variable = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 	image    = regexp.MustCompile(`^[^\s:@]+(:[0-9]+/[^\s:@]+)?(:[\w][\w.-]{0,127})?(@sha256:[0-9a-f]{64})?$`)
 	pod      = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?/[^\s=,]+=[^\s=,]+(,[^\s=,]+=[^\s=,]+)*$`)
+	ownPods  = []string{"", "http", "istio", "linkerd"} // layouts of what the versions themselves export
 	layouts  = []string{"", "envoy", "http", "istio", "linkerd", "nginx", "traefik"}
 )
 
@@ -92,6 +93,8 @@ func (a App) checkTraffic() Problems {
 	port, _ := e.scrape()
 	need(e.Scrape == "" || port > 0, "scrape", "is %q; expected PORT or PORT/PATH, such as 9090/metrics", e.Scrape)
 	need(e.Pods == "" || e.Scrape != "" && pod.MatchString(e.Pods), "scrape-pods", "is %q; expected NAMESPACE/LABEL=VALUE beside --scrape", e.Pods)
+	need(e.Pods == "" || e.Layout == "" && a.Router == "nginx" || !slices.Contains(ownPods, e.Layout), "layout",
+		"is missing, or one of the versions' own pods, and --scrape-pods names a router's; expected envoy, nginx or traefik")
 	need(slices.Contains(layouts, e.Layout), "layout", "is %q; expected one of %s", e.Layout, strings.Join(layouts[1:], ", "))
 	return out
 }

@@ -1,10 +1,8 @@
 package prometheus
 
 import (
-	"fmt"
 	"log/slog"
 	"math"
-	"net/http"
 	"net/http/httptest"
 	"testing"
 	"time"
@@ -14,7 +12,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/haldane-project/haldane/internal/judge"
-	"github.com/haldane-project/haldane/internal/metric/query"
 	"github.com/haldane-project/haldane/internal/release"
 	"github.com/haldane-project/haldane/internal/telemetry/history"
 )
@@ -164,42 +161,4 @@ func TestLatencyOfARealHistogram(t *testing.T) {
 	if !near(times[0], 10, 21) || !near(times[1], 190, 510) {
 		t.Errorf("read %v", times)
 	}
-}
-
-// TestVariablesOfACluster: a layout of a mesh selects the version's workload.
-func TestVariablesOfACluster(t *testing.T) {
-	var asked []string
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		asked = append(asked, r.FormValue("query"))
-		fmt.Fprint(w, `{"status":"success","data":{"resultType":"matrix","result":[]}}`)
-	}))
-	defer server.Close()
-	p, err := New(Options{URL: server.URL, Layout: Layouts["istio"], Interval: time.Hour, Cluster: inShop})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer p.client.http.CloseIdleConnections()
-	r, err := p.Open(t.Context(), subject(release.Metric{Name: "errors", Kind: release.Errors}), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, "a poll", func() bool { return p.polls.Load() > 0 })
-	r.Close()
-	if len(asked) != 2 || !contains(asked[0], `destination_workload="hello"`) || !contains(asked[1], `destination_workload="hello-canary"`) || !contains(asked[1], `destination_workload_namespace="shop"`) {
-		t.Errorf("asked %q", asked)
-	}
-	if p, err = New(Options{URL: server.URL, Layout: Layouts["istio"]}); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := p.Open(t.Context(), subject(release.Metric{Name: "errors", Kind: release.Errors}), nil); err == nil || !contains(err.Error(), "on Kubernetes only") {
-		t.Errorf("without a cluster: %v", err)
-	}
-}
-
-func inShop(_ release.Release, role string) *query.Cluster {
-	c := &query.Cluster{Namespace: "shop", Service: "hello-" + role, Workload: "hello"}
-	if role == "canary" {
-		c.Workload = "hello-canary"
-	}
-	return c
 }

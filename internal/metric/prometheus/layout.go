@@ -13,6 +13,9 @@ import (
 // Layout says which series tell of one version's requests. Selectors may hold
 // variables (package query).
 type Layout struct {
+	// Own: a version's own instances export the series, so that Options.Own stands
+	// in the selectors beside what is given here.
+	Own bool
 	// Requests selects the counter of requests.
 	Requests string
 	// Buckets selects the times of requests: the _bucket series of a classic
@@ -29,19 +32,23 @@ type Layout struct {
 // DEADLINE_EXCEEDED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE and DATA_LOSS.
 const grpcFault = `2|4|12|13|14|15`
 
-// Layouts are those of the systems that Haldane knows, by their names. Sources:
+// Layouts are those of the systems that Haldane knows, by their names. What a mesh
+// tells of a request's workload names none of them: both versions' pods may have
+// the same, since a promotion keeps the pods of a Deployment that is gone. Sources:
 // OpenTelemetry's HTTP conventions; Istio "Standard Metrics"; Traefik "Metrics";
 // Envoy "Cluster manager statistics" with Prometheus tags; Linkerd "Proxy
 // Metrics"; ingress-nginx "Prometheus metrics".
 var Layouts = map[string]Layout{
 	"http": {
-		Requests: `http_server_request_duration_seconds_count{version="$version"}`,
-		Buckets:  `{__name__=~"http_server_request_duration_seconds(_bucket)?",version="$version"}`,
+		Own:      true,
+		Requests: `http_server_request_duration_seconds_count`,
+		Buckets:  `{__name__=~"http_server_request_duration_seconds(_bucket)?"}`,
 		Failed:   map[string]string{"code": `5.*`, "status": `5.*`, "status_code": `5.*`, "http_response_status_code": `5.*`},
 	},
 	"istio": {
-		Requests: `istio_requests_total{reporter="destination",destination_workload_namespace="$namespace",destination_workload="$workload"}`,
-		Buckets:  `istio_request_duration_milliseconds_bucket{reporter="destination",destination_workload_namespace="$namespace",destination_workload="$workload"}`,
+		Own:      true,
+		Requests: `istio_requests_total{reporter="destination"}`,
+		Buckets:  `istio_request_duration_milliseconds_bucket{reporter="destination"}`,
 		Unit:     0.001,
 		Failed:   map[string]string{"response_code": `5.*`, "grpc_response_status": grpcFault},
 	},
@@ -57,8 +64,9 @@ var Layouts = map[string]Layout{
 		Failed:   map[string]string{"envoy_response_code": `5.*`},
 	},
 	"linkerd": {
-		Requests: `response_total{direction="inbound",namespace="$namespace",deployment="$workload"}`,
-		Buckets:  `response_latency_ms_bucket{direction="inbound",namespace="$namespace",deployment="$workload"}`,
+		Own:      true,
+		Requests: `response_total{direction="inbound"}`,
+		Buckets:  `response_latency_ms_bucket{direction="inbound"}`,
 		Unit:     0.001,
 		Failed:   map[string]string{"classification": `failure`},
 	},
@@ -67,6 +75,27 @@ var Layouts = map[string]Layout{
 		Buckets:  `nginx_ingress_controller_request_duration_seconds_bucket{exported_namespace="$namespace",exported_service="$service"}`,
 		Failed:   map[string]string{"status": `5.*`},
 	},
+}
+
+// of puts the matchers of a version's own instances into the selectors, where it
+// is these that export the series.
+func (l Layout) of(own string) Layout {
+	if l.Own {
+		l.Requests, l.Buckets = beside(l.Requests, own), beside(l.Buckets, own)
+	}
+	return l
+}
+
+// beside adds matchers to a selector; empty stays empty.
+func beside(selector, matchers string) string {
+	head, braces := strings.CutSuffix(selector, "}")
+	switch {
+	case selector == "":
+		return ""
+	case braces:
+		return head + "," + matchers + "}"
+	}
+	return selector + "{" + matchers + "}"
 }
 
 // LayoutNames lists the known layouts.
@@ -107,7 +136,7 @@ func selector(what, text string) (*query.Query, error) {
 		return nil, fmt.Errorf("%s: %w", what, err)
 	}
 	if !q.Selector() {
-		return nil, fmt.Errorf("%s %q: expected a selector such as %s", what, text, Layouts["http"].Requests)
+		return nil, fmt.Errorf("%s %q: expected a selector such as %s{version=\"$version\"}", what, text, Layouts["http"].Requests)
 	}
 	return q, nil
 }

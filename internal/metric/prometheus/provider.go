@@ -39,8 +39,9 @@ type Options struct {
 	// themselves export: release="$release",version="$version", as the embedded
 	// store labels what it scrapes.
 	Own string
-	// Cluster gives the variables of a version on Kubernetes; nil: elsewhere.
-	Cluster func(rel release.Release, role string) *query.Cluster
+	// Cluster gives the variables of a version on Kubernetes, as they are now;
+	// nil: elsewhere.
+	Cluster func(ctx context.Context, rel release.Release, role string, version release.VersionID) (*query.Cluster, error)
 	// Secret gives the value that "secret:NAME/KEY" names; nil: nothing has that form.
 	Secret func(name, key string) (string, error)
 	// Scraped selects the series that say when an instance was scraped, where the
@@ -64,6 +65,7 @@ func (o Options) defaulted() Options {
 	if o.Layout.Requests == "" {
 		o.Layout = Layouts["http"]
 	}
+	o.Layout = o.Layout.of(o.Own)
 	for value, usual := range map[*time.Duration]time.Duration{
 		&o.Interval: time.Second, &o.Timeout: 5 * time.Second, &o.Stale: time.Minute, &o.Window: time.Minute,
 	} {
@@ -149,5 +151,5 @@ func (p *Provider) Open(ctx context.Context, s metric.Subject, saved []byte) (me
 			return nil, fmt.Errorf("open the evidence of run %s: the saved cursor is not one of the Prometheus provider: %w", s.Run, err)
 		}
 	}
-	return newReader(p, s, c)
+	return newReader(ctx, p, s, c)
 }

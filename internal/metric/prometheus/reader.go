@@ -82,7 +82,7 @@ type reader struct {
 	closed  bool
 }
 
-func newReader(p *Provider, s metric.Subject, c cursor) (*reader, error) {
+func newReader(ctx context.Context, p *Provider, s metric.Subject, c cursor) (*reader, error) {
 	now := time.Now()
 	r := &reader{
 		provider: p, subject: s, cursor: c, opened: now, gauge: now, wake: make(chan struct{}, 1),
@@ -92,18 +92,18 @@ func newReader(p *Provider, s metric.Subject, c cursor) (*reader, error) {
 		r.cursor.Since = seconds(r.opened)
 	}
 	for i, m := range s.Metrics {
-		if err := r.bind(i, m); err != nil {
+		if err := r.bind(ctx, i, m); err != nil {
 			return nil, fmt.Errorf("metric %s: %w", m.Name, err)
 		}
 	}
-	ctx, cancel := context.WithCancel(context.Background())
+	polling, cancel := context.WithCancel(context.Background())
 	r.cancel = cancel
-	go r.run(ctx)
+	go r.run(polling)
 	return r, nil
 }
 
 // bind puts the versions into what is asked for a metric.
-func (r *reader) bind(i int, m release.Metric) error {
+func (r *reader) bind(ctx context.Context, i int, m release.Metric) error {
 	list, err := r.provider.candidates(m)
 	if err != nil {
 		return err
@@ -114,10 +114,10 @@ func (r *reader) bind(i int, m release.Metric) error {
 			Release: r.subject.Release.Name, Version: string(v.ID),
 			Role: [2]string{"stable", "canary"}[who], Window: r.provider.options.Window,
 		}
-		if r.provider.options.Cluster != nil {
-			vars.Cluster = r.provider.options.Cluster(r.subject.Release, vars.Role)
-		}
-		if sources[who], err = r.provider.source(m, list, v.Name, vars); err != nil {
+		sources[who] = r.provider.source(m, list, v.Name, func(ctx context.Context) (query.Vars, error) {
+			return r.provider.vars(ctx, r.subject.Release, vars)
+		})
+		if err = sources[who].bind(ctx); err != nil {
 			return err
 		}
 	}

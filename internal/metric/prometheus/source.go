@@ -174,40 +174,67 @@ func (s selected) bind(vars query.Vars) (selected, error) {
 // source is what is asked for one version, once it is known which of the
 // candidates the server exports.
 type source struct {
-	metric release.Metric
-	of     string // name of the version
-	all    string // selects everything that the version exports
-	list   []selected
+	metric     release.Metric
+	of         string     // name of the version
+	own        string     // selects everything that the version exports; variables are not yet put in
+	candidates []selected // the same
+	vars       func(context.Context) (query.Vars, error)
+
+	bound  query.Vars // those in list and all
+	all    string
+	list   []selected // nil: nothing was bound yet
 	chosen *selected
 }
 
-// source puts a version into a metric's candidates.
-func (p *Provider) source(m release.Metric, list []selected, name string, vars query.Vars) (*source, error) {
-	own := "{" + p.options.Own + "}"
-	if m.Source.Server.Whole {
-		own = "{" + m.Source.Server.Labels + "}"
+// source is of a metric's candidates; vars gives the version's variables as they are now.
+func (p *Provider) source(m release.Metric, list []selected, name string, vars func(context.Context) (query.Vars, error)) *source {
+	s := &source{metric: m, of: name, candidates: list, vars: vars}
+	switch from := m.Source.Server; {
+	case from.Whole:
+		s.own = "{" + from.Labels + "}"
+	case from.Name != "":
+		s.own = "{" + p.options.Own + "}"
 	}
-	s := &source{metric: m, of: name}
-	if m.Source.Server.Name != "" {
-		all, err := selected{level: own}.bind(vars)
-		if err != nil {
-			return nil, err
+	return s
+}
+
+// vars are a version's variables, with those of a cluster.
+func (p *Provider) vars(ctx context.Context, rel release.Release, v query.Vars) (query.Vars, error) {
+	var err error
+	if p.options.Cluster != nil {
+		v.Cluster, err = p.options.Cluster(ctx, rel, v.Role, release.VersionID(v.Version))
+	}
+	return v, err
+}
+
+// bind puts the version into the candidates, again where a variable has changed:
+// a version's pods may be started after its run began.
+func (s *source) bind(ctx context.Context) error {
+	vars, err := s.vars(ctx)
+	if err != nil || s.list != nil && vars.Same(s.bound) {
+		return err
+	}
+	all, err := selected{level: s.own}.bind(vars)
+	if err != nil {
+		return err
+	}
+	var list []selected
+	for _, x := range s.candidates {
+		if x, err = x.bind(vars); err != nil {
+			return err
 		}
-		s.all = all.level
+		list = append(list, x)
 	}
-	for _, x := range list {
-		x, err := x.bind(vars)
-		if err != nil {
-			return nil, err
-		}
-		s.list = append(s.list, x)
-	}
-	return s, nil
+	s.bound, s.all, s.list, s.chosen = vars, all.level, list, nil
+	return nil
 }
 
 // find looks up which of the candidates there are. The error says what the
 // server offers instead.
 func (s *source) find(ctx context.Context, c *client, at time.Time) (*selected, error) {
+	if err := s.bind(ctx); err != nil {
+		return nil, err
+	}
 	if s.chosen == nil && len(s.list) == 1 && len(s.list[0].names) == 0 {
 		s.chosen = &s.list[0]
 	}

@@ -29,14 +29,21 @@ type Vars struct {
 type Cluster struct {
 	Namespace string // $namespace
 	Service   string // $service: the Service that selects the version's pods
-	Workload  string // $workload: the Deployment that runs them
+	Pods      string // $pods: a regular expression of the names of the version's pods
 }
 
 // names lists the variables that stand in label values, inCluster those of a cluster.
 var (
 	names     = []string{"release", "version", "role"}
-	inCluster = []string{"namespace", "service", "workload"}
+	inCluster = []string{"namespace", "service", "pods"}
 )
+
+// Same reports whether both put the same into every query.
+func (v Vars) Same(o Vars) bool {
+	a, b := v.Cluster, o.Cluster
+	v.Cluster, o.Cluster = nil, nil
+	return v == o && (a == b || a != nil && b != nil && *a == *b)
+}
 
 // Query is a parsed query.
 type Query struct{ text string }
@@ -91,16 +98,13 @@ func (b *binder) node(n parser.Node) {
 			n.LabelMatchers[i] = b.matcher(m)
 		}
 	case *parser.StringLiteral:
-		n.Val = b.replace(n.Val, func(s string) string { return s })
+		n.Val = b.replace(n.Val, false)
 	}
 }
 
 func (b *binder) matcher(m *labels.Matcher) *labels.Matcher {
-	quote := func(s string) string { return s }
-	if m.Type == labels.MatchRegexp || m.Type == labels.MatchNotRegexp {
-		quote = regexp.QuoteMeta
-	}
-	out, err := labels.NewMatcher(m.Type, m.Name, b.replace(m.Value, quote))
+	expression := m.Type == labels.MatchRegexp || m.Type == labels.MatchNotRegexp
+	out, err := labels.NewMatcher(m.Type, m.Name, b.replace(m.Value, expression))
 	if err != nil {
 		b.err = err
 		return m
@@ -110,13 +114,20 @@ func (b *binder) matcher(m *labels.Matcher) *labels.Matcher {
 
 var variable = regexp.MustCompile(`\$(?:\{([A-Za-z_]+)\}|([A-Za-z_]+))`)
 
-func (b *binder) replace(text string, quote func(string) string) string {
+// replace puts values into text, which is a regular expression or is not.
+func (b *binder) replace(text string, expression bool) string {
 	return variable.ReplaceAllStringFunc(text, func(found string) string {
 		name := strings.Trim(found, "${}")
 		value, ok := b.vars.value(name)
 		switch {
+		case ok && name == "pods" && !expression:
+			b.err = fmt.Errorf("variable %s is a regular expression; write it as one, such as pod=~%q", found, found)
+		case ok && name == "pods":
+			return "(?:" + value + ")"
+		case ok && expression:
+			return regexp.QuoteMeta(value)
 		case ok:
-			return quote(value)
+			return value
 		case slices.Contains(inCluster, name):
 			b.err = fmt.Errorf("variable %s has a value on Kubernetes only; known here: $%s; as a range: [$window]", found, strings.Join(names, ", $"))
 		default:
@@ -143,8 +154,8 @@ func (v Vars) value(name string) (string, bool) {
 		return v.Cluster.Namespace, true
 	case "service":
 		return v.Cluster.Service, true
-	case "workload":
-		return v.Cluster.Workload, true
+	case "pods":
+		return v.Cluster.Pods, true
 	}
 	return "", false
 }

@@ -11,7 +11,10 @@ import (
 	"github.com/haldane-project/haldane/internal/metric/query"
 )
 
-var vars = query.Vars{Release: "hello", Version: `v.2"} or up{a="`, Role: "canary", Window: 30 * time.Second}
+var vars = query.Vars{
+	Release: "hello", Version: `v.2"} or up{a="`, Role: "canary", Window: 30 * time.Second,
+	Cluster: &query.Cluster{Namespace: "a.b", Pods: "hello-7d-[a-z0-9]+|hello-8e-[a-z0-9]+"},
+}
 
 func TestBind(t *testing.T) {
 	cases := []struct{ text, want string }{
@@ -20,6 +23,7 @@ func TestBind(t *testing.T) {
 		{`sum(q{version=~"a|$version"})`, `sum(q{version=~"a|v\\.2\"\\} or up\\{a=\""})`},
 		{`q{path=~"/a$"}`, `q{path=~"/a$"}`},
 		{`max(q{note="[$role]"}) * 2`, `max(q{note="[canary]"}) * 2`},
+		{`q{pod=~"$pods|x",namespace=~"$namespace"}`, `q{namespace=~"a\\.b",pod=~"(?:hello-7d-[a-z0-9]+|hello-8e-[a-z0-9]+)|x"}`},
 	}
 	for _, c := range cases {
 		q, err := query.Parse(c.text)
@@ -37,6 +41,8 @@ func TestParseRefuses(t *testing.T) {
 	cases := []struct{ text, want string }{
 		{`avg(`, "not PromQL"},
 		{`q{version="$revision"}`, "$version"},
+		{`q{deployment="$workload"}`, "$namespace, $service, $pods"},
+		{`q{pod="$pods"}`, `pod=~"$pods"`},
 		{`q[5m]`, "one number at a time"},
 		{`"text"`, "one number at a time"},
 		{strings.Repeat("1+", 6000) + "1", "at most"},

@@ -66,8 +66,8 @@ func TestRouterIsScrapedWhileARunIsJudged(t *testing.T) {
 		Store: store,
 		Provider: func(_ release.Release, base prometheus.Options) (*prometheus.Provider, error) {
 			base.Layout = prometheus.Layouts["traefik"]
-			base.Cluster = func(_ release.Release, role string) *query.Cluster {
-				return &query.Cluster{Namespace: "shop", Service: "hello-" + role}
+			base.Cluster = func(_ context.Context, _ release.Release, role string, _ release.VersionID) (*query.Cluster, error) {
+				return &query.Cluster{Namespace: "shop", Service: "hello-" + role}, nil
 			}
 			return prometheus.New(base)
 		},
