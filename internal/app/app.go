@@ -45,7 +45,11 @@ type Options struct {
 	// the requests without a caller's word that is recorded.
 	OTLP       string
 	TraceRatio float64
-	Log        *slog.Logger
+	// Notify is the URL that gets a POST of what happens to releases; empty: none.
+	// NotifyToken is a file with the bearer that it is sent.
+	Notify      string
+	NotifyToken string
+	Log         *slog.Logger
 	// Ready is told the address once the daemon answers; nil: nobody.
 	Ready func(address string)
 }
@@ -117,8 +121,12 @@ func build(ctx context.Context, o Options, tokens []web.Token, traced spans) (_ 
 	m.recorder.SetUsage(usage(procs, o.Log))
 	m.recorder.SetInFlight(inFlight(rt))
 	m.countLosses(rt, evals)
+	hears, told, err := sinks(o)
+	if err != nil {
+		return standalone.Parts{}, err
+	}
 	passes := reconcile.New(reconcile.Ports{
-		Store: db, Router: rt, Runtime: fleet, Metrics: provider,
+		Store: db, Sinks: hears, Router: rt, Runtime: fleet, Metrics: provider,
 		Parse: parse, Ask: askWebhook, Seen: traced.seen(m.seen), Log: o.Log,
 	})
 	server, err := web.New(web.Options{
@@ -135,7 +143,7 @@ func build(ctx context.Context, o Options, tokens []web.Token, traced spans) (_ 
 	return standalone.Parts{
 		Listener: listener, Passes: passes.Run, Log: o.Log, Grace: o.Grace,
 		Web:        serveWeb(server, o.Ready),
-		Background: m.background,
+		Background: append(told, m.background...),
 		Drains:     []func(context.Context) error{rt.Shutdown, procs.Close, ends.Close, fleet.Close},
 		Closes:     []func() error{m.close, db.Close},
 	}, nil

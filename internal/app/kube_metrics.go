@@ -7,6 +7,7 @@ import (
 	client "github.com/prometheus/client_golang/prometheus"
 	served "sigs.k8s.io/controller-runtime/pkg/metrics"
 
+	"github.com/haldane-project/haldane/internal/notify"
 	"github.com/haldane-project/haldane/internal/rollout"
 	"github.com/haldane-project/haldane/internal/status"
 	"github.com/haldane-project/haldane/internal/store"
@@ -78,8 +79,8 @@ var outcomes = map[string]string{
 }
 
 // Notify implements notify.Sink.
-func (t *tallies) Notify(_ context.Context, _ string, events []rollout.Event) error {
-	for _, e := range events {
+func (t *tallies) Notify(_ context.Context, n notify.Notice) error {
+	for _, e := range n.Events {
 		if outcome := outcomes[e.Reason]; outcome != "" {
 			t.runs.WithLabelValues(outcome).Inc()
 		}

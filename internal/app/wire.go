@@ -19,6 +19,8 @@ import (
 	"github.com/haldane-project/haldane/internal/evaluate"
 	"github.com/haldane-project/haldane/internal/manifest"
 	"github.com/haldane-project/haldane/internal/metric"
+	"github.com/haldane-project/haldane/internal/notify"
+	"github.com/haldane-project/haldane/internal/notify/webhook"
 	"github.com/haldane-project/haldane/internal/release"
 	"github.com/haldane-project/haldane/internal/rollout"
 	"github.com/haldane-project/haldane/internal/status"
@@ -43,6 +45,18 @@ func readTokens(file string) ([]web.Token, error) {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
 	return tokens, nil
+}
+
+// sinks are who hears of events, with what runs for them.
+func sinks(o Options) ([]notify.Sink, []func(context.Context) error, error) {
+	if o.Notify == "" {
+		return nil, nil, nil
+	}
+	hook, err := webhook.New(webhook.Options{URL: o.Notify, TokenFile: o.NotifyToken, Log: o.Log})
+	if err != nil {
+		return nil, nil, err
+	}
+	return []notify.Sink{hook}, []func(context.Context) error{hook.Run}, nil
 }
 
 // parse turns a stored manifest into the release that it declares.

@@ -57,6 +57,8 @@ haldane token writes them:
 	f.StringVar(&o.TokensFile, "tokens", os.Getenv("HALDANE_TOKENS_FILE"), "file that says who may do what (HALDANE_TOKENS_FILE)")
 	f.StringSliceVarP(&o.Files, "file", "f", nil, "manifest to apply at the start; may be repeated")
 	f.DurationVar(&o.Grace, "grace", 30*time.Second, "longest time for open requests at a stop")
+	f.StringVar(&o.Notify, "notify", os.Getenv("HALDANE_NOTIFY"), "URL that gets a POST with the events of releases and the judge's report (HALDANE_NOTIFY)")
+	f.StringVar(&o.NotifyToken, "notify-token", os.Getenv("HALDANE_NOTIFY_TOKEN_FILE"), "file with the token that is sent there as bearer (HALDANE_NOTIFY_TOKEN_FILE)")
 	f.StringVar(&o.OTLP, "otlp-endpoint", "", "collector of traces, its base URL, such as http://127.0.0.1:4318 (OTEL_EXPORTER_OTLP_ENDPOINT; none: nothing is traced)")
 	f.Float64Var(&o.TraceRatio, "trace-ratio", 1, "share of the requests that is traced, 0 to 1; requests whose caller says whether they are follow that")
 	f.StringVar(&format, "log-format", "text", "text or json")

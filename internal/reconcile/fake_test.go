@@ -36,8 +36,9 @@ type house struct {
 	t      *testing.T
 	cancel context.CancelFunc
 	ended  chan struct{}
-	dear   bool         // saves are dear
-	logged bytes.Buffer // what the reconciler logged; read it when all is at rest
+	dear   bool          // saves are dear
+	report *judge.Report // of the last notice
+	logged bytes.Buffer  // what the reconciler logged; read it when all is at rest
 
 	mu      sync.Mutex
 	calls   []string
@@ -394,10 +395,11 @@ type fakeSink struct {
 	name string
 }
 
-func (s fakeSink) Notify(_ context.Context, _ string, events []rollout.Event) error {
+func (s fakeSink) Notify(_ context.Context, n notify.Notice) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, e := range events {
+	s.report = n.Report
+	for _, e := range n.Events {
 		s.called("notify " + s.name)
 		if s.name == "second" {
 			s.told = append(s.told, e.Reason)

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/haldane-project/haldane/internal/notify"
 	"github.com/haldane-project/haldane/internal/release"
 	"github.com/haldane-project/haldane/internal/rollout"
 	"github.com/haldane-project/haldane/internal/store"
@@ -143,7 +144,7 @@ func (r *Reconciler) act(ctx context.Context, w *worker, rec store.Record, o obs
 	}
 	if saveErr == nil {
 		r.ask(ctx, w, d.State.Run, d.Ask)
-		r.notify(ctx, w.name, d.Events)
+		r.notify(ctx, w, o, d.Events)
 	}
 	return moved && !d.Gone, errors.Join(errs...)
 }
@@ -193,13 +194,17 @@ func (r *Reconciler) route(ctx context.Context, rec store.Record, t traffic.Targ
 	return nil
 }
 
-func (r *Reconciler) notify(ctx context.Context, name string, events []rollout.Event) {
+func (r *Reconciler) notify(ctx context.Context, w *worker, o observation, events []rollout.Event) {
 	if len(events) == 0 {
 		return
 	}
+	n := notify.Notice{Release: w.name, Events: events}
+	if rep := o.in.Evidence.Report; w.session != nil && rep.Verdict != "" {
+		n.Report = &rep
+	}
 	for _, s := range r.Sinks {
-		if err := s.Notify(ctx, name, events); err != nil {
-			r.Log.Warn("a notification was not delivered", "release", name, "error", err)
+		if err := s.Notify(ctx, n); err != nil {
+			r.Log.Warn("a notification was not delivered", "release", w.name, "error", err)
 		}
 	}
 }

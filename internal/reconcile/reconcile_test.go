@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/haldane-project/haldane/internal/judge"
 	"github.com/haldane-project/haldane/internal/release"
 	"github.com/haldane-project/haldane/internal/rollout"
 )
@@ -16,6 +17,23 @@ import (
 func in(t *testing.T, f func(t *testing.T)) {
 	t.Helper()
 	synctest.Test(t, f)
+}
+
+// TestNoticesCarryTheReport: who hears of a rollback gets what the judge says of
+// it, as the look that is kept has it.
+func TestNoticesCarryTheReport(t *testing.T) {
+	in(t, func(t *testing.T) {
+		h := long(t)
+		defer h.stop()
+		h.see(1000, 0, 100, 90)
+		pass(time.Second)
+		h.want("RolledBack")
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		if h.report == nil || h.report.Verdict != judge.Fail || len(h.report.Blame) != 1 {
+			t.Errorf("the notice has the report %+v", h.report)
+		}
+	})
 }
 
 func TestGoodVersionIsPromotedStepByStep(t *testing.T) {

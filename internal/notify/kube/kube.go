@@ -69,8 +69,9 @@ func New(c *cluster.Client, log *slog.Logger) *Sink {
 
 // Notify implements notify.Sink. It returns at once: the write is made beside
 // the pass.
-func (s *Sink) Notify(ctx context.Context, release string, events []rollout.Event) error {
-	events = slices.DeleteFunc(slices.Clone(events), func(e rollout.Event) bool { return !e.Warning && !slices.Contains(told, e.Reason) })
+func (s *Sink) Notify(ctx context.Context, n notify.Notice) error {
+	release := n.Release
+	events := slices.DeleteFunc(slices.Clone(n.Events), func(e rollout.Event) bool { return !e.Warning && !slices.Contains(told, e.Reason) })
 	if len(events) == 0 || !s.allowed(release, events[0].At) {
 		return nil
 	}
