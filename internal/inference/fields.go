@@ -56,6 +56,7 @@ const (
 	fShape
 	fDimension
 	fDatum
+	fDataSize
 
 	// of any JSON
 	fClass
@@ -177,6 +178,7 @@ var inferAnswer = (&node{}).
 	want("outputs.*.datatype", fDatatype, word).
 	want("outputs.*.shape", fShape, word).
 	want("outputs.*.shape.*", fDimension, word).
+	want("outputs.*.parameters.binary_data_size", fDataSize, word).
 	want("outputs.*.data.*", fDatum, word).
 	want("outputs.*.data.*.*", fDatum, word).
 	want("outputs.*.data.*.*.*", fDatum, word).

@@ -248,6 +248,10 @@ func (r *Reply) figure(f field, w []byte) {
 		r.tensor.datatype = string(w)
 	case fDimension:
 		r.tensor.dimension(integer(w))
+	case fDataSize:
+		if r.tail != nil {
+			r.tensor.bytes = integer(w)
+		}
 	case fClass:
 		set(&a.Class, w[:min(len(w), maxClass)])
 	}

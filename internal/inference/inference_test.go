@@ -199,7 +199,7 @@ func otherAnswers(t testing.TB) []fact {
 				a.Class, a.Score, a.Scored, a.Shape, a.Datatype, a.Length = "2", 3, true, "1x4", "FP32", 3
 				a.Format, a.FormatProblem = release.FormatInvalid, "output 0: the shape 1x4 has 4 values, the data 3"
 			})},
-		{name: "binary tensors", exchange: exchange{path: "/v2/models/d/infer", request: `{}`, header: http.Header{"Content-Type": {"application/octet-stream"}, "Inference-Header-Content-Length": {"10"}}, answer: "xx"},
+		{name: "binary tensors", exchange: exchange{path: "/v2/models/d/infer", request: `{}`, header: http.Header{"Content-Type": {"application/octet-stream"}, "Inference-Header-Content-Length": {"long"}}, answer: "xx"},
 			want: release.Answer{API: release.InferAPI, Unread: "Binary"}},
 		{name: "embeddings", exchange: exchange{path: "/v1/embeddings", request: `{"model":"e","input":["ab","c"]}`, header: asJSON,
 			answer: `{"object":"list","model":"e","data":[{"index":0,"embedding":[0.6,0.8]},{"index":1,"embedding":[0,1]}],"usage":{"prompt_tokens":4,"total_tokens":4}}`},

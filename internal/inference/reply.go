@@ -2,6 +2,7 @@ package inference
 
 import (
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/haldane-project/haldane/internal/release"
@@ -42,6 +43,7 @@ type Reply struct {
 	part     part
 	thinks   bool // reasoning was sent, too
 	tensor   tensor
+	tail     *tail // nil: no data follows the JSON
 	vector   vector
 }
 
@@ -86,9 +88,13 @@ func (r *Reply) listen(h http.Header, hides bool) {
 		a.Unread = release.UnreadEncoding
 		return
 	}
-	if h.Get("Inference-Header-Content-Length") != "" {
-		a.Unread = release.UnreadBinary
-		return
+	if length := h.Get("Inference-Header-Content-Length"); length != "" {
+		n, err := strconv.ParseInt(length, 10, 64)
+		if err != nil || n < 0 || a.API != release.InferAPI {
+			a.Unread = release.UnreadBinary
+			return
+		}
+		r.tail, r.form = &tail{head: n}, jsonForm
 	}
 	if r.asked.choices <= 1 && r.asked.format != nil {
 		r.wanted = readFormat(r.asked.format)
@@ -131,6 +137,10 @@ func (r *Reply) Read(p []byte, at time.Time) {
 
 // read takes bytes that are not compressed.
 func (r *Reply) read(p []byte) {
+	if r.tail != nil {
+		r.readTail(p)
+		return
+	}
 	if r.form == unknownForm {
 		if p = r.sniff(p); len(p) == 0 {
 			return
@@ -225,7 +235,7 @@ func (r *Reply) endEvents() (cause string) {
 
 func (r *Reply) endJSON() (cause string) {
 	a := r.facts
-	if !r.scanner.end() {
+	if !r.scanner.end() || r.tail != nil && len(r.tail.outputs) > 0 {
 		a.Unread = release.UnreadInvalid
 		return release.CauseBadResponse
 	}

@@ -16,10 +16,15 @@ import (
 // the index of the largest of a row of scores.
 type tensor struct {
 	outputs  int
+	index    int // of the output under way
 	datatype string
 	shape    []int64
 	count    int64 // values of the output under way
 	nan      int64
+
+	bytes     int64 // of its data after the JSON; -1: the data is in it
+	elsewhere []outside
+	closed    bool // none is under way
 
 	best    float64 // of the first row
 	bestAt  int64
@@ -51,18 +56,19 @@ func (t *tensor) dimension(n int64) {
 // next ends the output under way and begins another one.
 func (t *tensor) next(a *release.Answer) {
 	t.close(a)
+	t.index = t.outputs
 	t.outputs++
-	t.datatype, t.shape, t.count, t.row = "", t.shape[:0], 0, 0
+	t.begin()
+}
+
+func (t *tensor) begin() {
+	t.datatype, t.shape, t.count, t.row, t.bytes = "", t.shape[:0], 0, 0, -1
 	t.labeled, t.ranked, t.label = false, false, ""
 }
 
 // value takes one value of the data.
 func (t *tensor) value(k kind, w []byte) {
-	if t.count == 0 {
-		t.row = t.last()
-	}
-	at := t.count
-	t.count++
+	at := t.place()
 	if k == notNumber || k == isNull {
 		t.nan++
 		return
@@ -70,14 +76,49 @@ func (t *tensor) value(k kind, w []byte) {
 	if t.row > 0 && at >= t.row {
 		return
 	}
-	if k == isString || k == isTrue || k == isFalse || strings.HasPrefix(t.datatype, "INT") || strings.HasPrefix(t.datatype, "UINT") {
+	if k == isString || k == isTrue || k == isFalse || t.counts() {
 		if at == 0 && len(w) <= maxClass {
 			t.label, t.labeled = string(w), true
 		}
 		return
 	}
-	v, err := strconv.ParseFloat(string(w), 64)
-	if err == nil && (!t.ranked || v > t.best) {
+	if v, err := strconv.ParseFloat(string(w), 64); err == nil {
+		t.rankAt(at, v)
+	}
+}
+
+// place is the place of the next value.
+func (t *tensor) place() int64 {
+	if t.count == 0 {
+		t.row = t.last()
+	}
+	t.count++
+	return t.count - 1
+}
+
+// counts reports whether the data are numbers of classes, not scores.
+func (t *tensor) counts() bool {
+	return strings.HasPrefix(t.datatype, "INT") || strings.HasPrefix(t.datatype, "UINT") || t.datatype == "BOOL"
+}
+
+// number takes one value of data in binary form.
+func (t *tensor) number(v float64) {
+	at := t.place()
+	switch {
+	case math.IsNaN(v), math.IsInf(v, 0):
+		t.nan++
+	case t.row > 0 && at >= t.row:
+	case !t.counts():
+		t.rankAt(at, v)
+	case at == 0 && t.datatype == "BOOL":
+		t.label, t.labeled = strconv.FormatBool(v != 0), true
+	case at == 0:
+		t.label, t.labeled = strconv.FormatFloat(v, 'f', -1, 64), true
+	}
+}
+
+func (t *tensor) rankAt(at int64, v float64) {
+	if !t.ranked || v > t.best {
 		t.best, t.bestAt, t.ranked = v, at, true
 	}
 }
@@ -92,15 +133,19 @@ func (t *tensor) last() int64 {
 
 // close adds the output under way to the facts.
 func (t *tensor) close(a *release.Answer) {
-	if t.outputs == 0 {
+	if t.outputs == 0 || t.closed {
+		return
+	}
+	if t.bytes >= 0 {
+		t.postpone()
 		return
 	}
 	t.total += t.count
-	if t.outputs == 1 {
+	if t.index == 0 {
 		a.Shape, a.Datatype = shapeText(t.shape), t.datatype
 	}
 	if size, known := t.size(); known && size != t.count && t.invalid == "" {
-		t.invalid = "output " + strconv.Itoa(t.outputs-1) + ": the shape " + shapeText(t.shape) + " has " +
+		t.invalid = "output " + strconv.Itoa(t.index) + ": the shape " + shapeText(t.shape) + " has " +
 			strconv.FormatInt(size, 10) + " values, the data " + strconv.FormatInt(t.count, 10)
 	}
 	row := t.last()

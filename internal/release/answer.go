@@ -95,7 +95,7 @@ const (
 	UnreadEncoding    Unread = "Encoding"    // compressed in a way that is not read, or badly
 	UnreadBusy        Unread = "Busy"        // too many compressed answers at once
 	UnreadTooLarge    Unread = "TooLarge"    // more than is decompressed
-	UnreadBinary      Unread = "Binary"      // tensors in the binary extension
+	UnreadBinary      Unread = "Binary"      // in the binary extension of tensors, whose header is wrong
 	UnreadCut         Unread = "Cut"         // it broke off, or the client left
 	UnreadInvalid     Unread = "Invalid"     // not the JSON that it says it is
 )

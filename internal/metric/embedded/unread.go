@@ -15,7 +15,7 @@ var unreadWords = map[release.Unread]string{
 	release.UnreadEncoding:    "they are compressed, not by gzip or deflate, or badly",
 	release.UnreadBusy:        "too many compressed ones came at once",
 	release.UnreadTooLarge:    "they are too long to be decompressed",
-	release.UnreadBinary:      "they are tensors in a binary form that is not read",
+	release.UnreadBinary:      "they are in a binary form that is not read",
 	release.UnreadInvalid:     "they are not the JSON that they say they are",
 }
 
