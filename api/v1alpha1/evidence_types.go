@@ -97,7 +97,8 @@ type ScrapeSpec struct {
 	// Series are your own, in place of a layout.
 	// +optional
 	Series *SeriesSpec `json:"series,omitempty"`
-	// Interval between two readings. Default: 250ms.
+	// Interval between two readings. Default: 100ms, 250ms of pods that take long to
+	// answer.
 	// +optional
 	Interval *metav1.Duration `json:"interval,omitempty"`
 }

@@ -12,7 +12,7 @@ import (
 
 const (
 	defaultPrometheusInterval = time.Second
-	defaultScrapeInterval     = 250 * time.Millisecond
+	defaultScrapeInterval     = 100 * time.Millisecond
 	defaultMetricsPath        = "/metrics"
 )
 

@@ -17,7 +17,7 @@ type roundTrip func(*http.Request) (*http.Response, error)
 
 func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// TestPollsFollowWhatIsStored: half an interval apart at the soonest, a whole one
+// TestPollsFollowWhatIsStored: a quarter of an interval apart at the soonest, a whole one
 // at the latest, and each of them wakes the one who looks.
 func TestPollsFollowWhatIsStored(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -63,10 +63,10 @@ func TestPollsFollowWhatIsStored(t *testing.T) {
 		after(0)
 		time.Sleep(100 * time.Millisecond)
 		store() // too soon after a poll
-		after(500 * time.Millisecond)
+		after(250 * time.Millisecond)
 		time.Sleep(700 * time.Millisecond)
 		store()
-		after(1200 * time.Millisecond)
-		after(2200 * time.Millisecond) // nothing is stored any more
+		after(950 * time.Millisecond)
+		after(1950 * time.Millisecond) // nothing is stored any more
 	})
 }

@@ -51,7 +51,7 @@ type Options struct {
 	// Transport is used in place of the network (Inside); nil: the network.
 	Transport http.RoundTripper
 	// Fresh returns a channel that is closed when the server has more than when it
-	// was asked; polls wait for it, for half an interval at least and for a whole
+	// was asked; polls wait for it, for a quarter of an interval at least and for a whole
 	// one at most. nil: that is not known, and polls go by the interval.
 	Fresh    func() <-chan struct{}
 	Interval time.Duration // between polls: 1 second

@@ -20,6 +20,7 @@ import (
 const (
 	mostRaw    = 5 * time.Minute  // of samples that one poll asks for at most
 	lateness   = 15 * time.Second // how late samples may come and still be asked for
+	latenessIn = time.Second      // the same of a store that tells what is fresh
 	past       = 60 * time.Second // of stable's time before the run (judge.md 5.2)
 	maxPending = 300              // polls kept for a reader that does not read
 )
@@ -179,12 +180,17 @@ func (r *reader) run(ctx context.Context) {
 	}
 }
 
-// pause waits for the time of the next poll: when there is something fresh, half
-// an interval after the last one at the soonest and a whole one at the latest.
+// soonest is the part of an interval, one in so many, that is between polls that
+// bring something fresh: of several targets one may have been scraped.
+const soonest = 4
+
+// pause waits for the time of the next poll: when there is something fresh, a
+// quarter of an interval after the last one at the soonest and a whole one at the
+// latest.
 func (r *reader) pause(ctx context.Context, clock *time.Timer, last time.Time, fresh <-chan struct{}) bool {
 	whole := r.provider.options.Interval
 	if fresh != nil {
-		clock.Reset(time.Until(last.Add(whole / 2)))
+		clock.Reset(time.Until(last.Add(whole / soonest)))
 		select {
 		case <-ctx.Done():
 			return false
@@ -225,7 +231,11 @@ func (r *reader) keep(x poll) {
 func (r *reader) poll(ctx context.Context, at, since time.Time) poll {
 	p := poll{at: at, levels: make([]level, len(r.levels)), parts: make([][2]part, len(r.flows))}
 	r.pollLevels(ctx, &p)
-	raw := min(at.Sub(since), mostRaw-lateness) + lateness
+	late := lateness
+	if r.provider.options.Fresh != nil {
+		late = latenessIn
+	}
+	raw := min(at.Sub(since), mostRaw-late) + late
 	var err error
 	if selector := r.provider.options.Scraped; selector != "" {
 		if p.up, err = r.provider.client.query(ctx, ranged(selector, raw), at); err != nil {

@@ -65,7 +65,9 @@ type scraper struct {
 	manager *scrape.Manager
 	log     *slog.Logger
 	rarely  time.Duration
-	own     *inside // nil: none
+	usual   time.Duration // between scrapes
+	sparing time.Duration // of targets that are slow
+	own     *inside       // nil: none
 	client  *http.Client
 	groups  chan map[string][]*targetgroup.Group
 	kick    chan struct{}
@@ -75,15 +77,16 @@ type scraper struct {
 	mu      sync.Mutex
 	targets map[string]Target    // by URL
 	without map[string]time.Time // targets that have no metrics, and when they were looked at
+	slow    map[string]bool      // targets that take long to answer
 }
 
 func newScraper(o Options, to storage.AppendableV2) (*scraper, error) {
 	s := &scraper{
-		log: o.Log, rarely: o.Rarely,
+		log: o.Log, rarely: o.Rarely, usual: o.Interval, sparing: o.Sparing,
 		client:  &http.Client{Timeout: 2 * time.Second, CheckRedirect: noRedirect},
 		groups:  make(chan map[string][]*targetgroup.Group),
 		kick:    make(chan struct{}, 1),
-		targets: map[string]Target{}, without: map[string]time.Time{},
+		targets: map[string]Target{}, without: map[string]time.Time{}, slow: map[string]bool{},
 	}
 	reload := min(max(o.Interval/2, 10*time.Millisecond), time.Second)
 	options := &scrape.Options{DiscoveryReloadInterval: model.Duration(reload), DiscoveryReloadOnStartup: true}
@@ -96,8 +99,7 @@ func newScraper(o Options, to storage.AppendableV2) (*scraper, error) {
 	if err != nil {
 		return nil, err
 	}
-	timeout := o.Interval * 9 / 10
-	text := fmt.Sprintf(settings, model.Duration(o.Interval), model.Duration(timeout.Truncate(time.Millisecond)))
+	text := fmt.Sprintf(settings, model.Duration(o.Interval), timeoutOf(o.Interval))
 	parsed, err := config.Load(text, quiet(o.Log))
 	if err != nil {
 		return nil, err
@@ -106,6 +108,11 @@ func newScraper(o Options, to storage.AppendableV2) (*scraper, error) {
 	s.cancel = cancel
 	s.done.Go(func() { s.run(ctx, parsed) })
 	return s, nil
+}
+
+// timeoutOf is how long a scrape may take.
+func timeoutOf(interval time.Duration) model.Duration {
+	return model.Duration((interval * 9 / 10).Truncate(time.Millisecond))
 }
 
 // run begins to scrape and keeps the targets apart from those without metrics.
@@ -162,6 +169,7 @@ func (s *scraper) set(targets []Target) {
 	changed := !maps.Equal(next, s.targets)
 	s.targets = next
 	maps.DeleteFunc(s.without, func(u string, _ time.Time) bool { _, ok := next[u]; return !ok })
+	maps.DeleteFunc(s.slow, func(u string, _ bool) bool { _, ok := next[u]; return !ok })
 	s.mu.Unlock()
 	if changed {
 		select {
@@ -185,11 +193,16 @@ func (s *scraper) list() map[string][]*targetgroup.Group {
 		if _, none := s.without[u]; none {
 			continue
 		}
-		if set, err := s.targets[u].labels(); err != nil {
+		set, err := s.targets[u].labels()
+		if err != nil {
 			s.log.Warn("a version's metrics are not scraped", "url", u, "cause", err.Error())
-		} else {
-			out[jobVersions] = append(out[jobVersions], &targetgroup.Group{Source: u, Targets: []model.LabelSet{set}})
+			continue
 		}
+		if s.slow[u] {
+			set[model.ScrapeIntervalLabel] = model.LabelValue(model.Duration(s.sparing).String())
+			set[model.ScrapeTimeoutLabel] = model.LabelValue(timeoutOf(s.sparing).String())
+		}
+		out[jobVersions] = append(out[jobVersions], &targetgroup.Group{Source: u, Targets: []model.LabelSet{set}})
 	}
 	return out
 }
@@ -209,18 +222,26 @@ func (t Target) labels() (model.LabelSet, error) {
 	}, nil
 }
 
+// shareOfTime is the part of a target's time, one in so many, that scraping may
+// take: longer, and it is scraped less often.
+const shareOfTime = 5
+
 // sort moves targets that answered with something that is no metrics out of
-// the scraped ones, and looks again at those moved long ago. It reports whether
-// anything moved.
+// the scraped ones, looks again at those moved long ago, and spares those that take
+// long. It reports whether anything changed.
 func (s *scraper) sort(ctx context.Context) (changed bool) {
 	for _, t := range s.manager.TargetsActive()[jobVersions] {
-		if u := t.URL().String(); hasNone(t.LastError()) {
-			s.mu.Lock()
-			if _, known := s.targets[u]; known {
-				s.without[u], changed = time.Now(), true
-			}
-			s.mu.Unlock()
+		u, err := t.URL().String(), t.LastError()
+		s.mu.Lock()
+		_, known := s.targets[u]
+		if known && hasNone(err) {
+			s.without[u], changed = time.Now(), true
 		}
+		late := t.LastScrapeDuration() > s.usual/shareOfTime || errors.Is(err, context.DeadlineExceeded)
+		if known && late && s.sparing > s.usual && !s.slow[u] {
+			s.slow[u], changed = true, true
+		}
+		s.mu.Unlock()
 	}
 	s.mu.Lock()
 	var again []string

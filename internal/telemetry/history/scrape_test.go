@@ -121,3 +121,28 @@ func TestHostileTargetsAreLimited(t *testing.T) {
 		return ok
 	})
 }
+
+// TestSlowTargetIsSpared: one that takes long to answer is scraped less often, and
+// with more patience; the others are as before.
+func TestSlowTargetIsSpared(t *testing.T) {
+	slow := instance(t, func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case <-r.Context().Done(): // it takes longer than a scrape may
+		case <-time.After(150 * time.Millisecond):
+			fmt.Fprint(w, "large 1\n")
+		}
+	})
+	quick := instance(t, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "small 1\n") })
+	quick.Instance = "1"
+	s, _ := opened(t, Options{Interval: 100 * time.Millisecond, Sparing: time.Second})
+	s.SetTargets([]Target{slow, quick})
+	eventually(t, "the slow one is spared", func() bool {
+		s.scraper.mu.Lock()
+		defer s.scraper.mu.Unlock()
+		return s.scraper.slow[slow.URL]
+	})
+	eventually(t, "it has a second, and is read", func() bool {
+		v, ok := value(t, s, `large`)
+		return ok && v == 1
+	})
+}

@@ -30,6 +30,7 @@ type Options struct {
 	Retention time.Duration       // 15 days
 	MaxBytes  int64               // of blocks on disk: 1 GiB
 	Interval  time.Duration       // between scrapes: 1 second
+	Sparing   time.Duration       // the same of a target that takes long to answer: Interval
 	Rarely    time.Duration       // between looks at a target that has no metrics: 5 minutes
 }
 
@@ -90,6 +91,7 @@ func (o Options) defaulted() Options {
 	if o.Interval == 0 {
 		o.Interval = time.Second
 	}
+	o.Sparing = max(o.Sparing, o.Interval)
 	if o.Rarely == 0 {
 		o.Rarely = 5 * time.Minute
 	}
