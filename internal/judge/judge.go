@@ -1,9 +1,3 @@
-// Package judge is Haldane's sequential statistics: evidence in, log e-values
-// and a verdict out. It may be looked at after every request without losing its
-// stated error probability. It knows no release, clock, goroutine, randomness
-// or storage; time comes in as seconds since the run began.
-//
-// Read this file first (what goes in and out).
 package judge
 
 // Kind names a family of tests.
