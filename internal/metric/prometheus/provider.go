@@ -54,7 +54,7 @@ type Options struct {
 	// was asked; polls wait for it, for a quarter of an interval at least and for a whole
 	// one at most. nil: that is not known, and polls go by the interval.
 	Fresh    func() <-chan struct{}
-	Interval time.Duration // between polls: 1 second
+	Interval time.Duration // between polls, at most: 1 second; they follow the scrapes (phase)
 	Timeout  time.Duration // of one query: 5 seconds
 	Stale    time.Duration // a newest sample older than this, and than three scrapes, is no evidence: 1 minute
 	Window   time.Duration // what $window stands for: 1 minute

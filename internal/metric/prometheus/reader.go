@@ -160,6 +160,7 @@ func (r *reader) run(ctx context.Context) {
 	clock := time.NewTimer(0)
 	defer clock.Stop()
 	since := time.Time{} // of the last poll that was answered
+	var scrapes phase
 	for {
 		var fresh <-chan struct{}
 		if r.provider.options.Fresh != nil {
@@ -170,11 +171,17 @@ func (r *reader) run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
+		next := at.Add(r.provider.options.Interval)
 		if !x.failed {
 			since = at
+			scrapes.saw(at, x.ofCanary()...)
+			next = scrapes.next(at, r.provider.options.Interval)
 		}
 		r.keep(x)
-		if !r.pause(ctx, clock, at, fresh) {
+		if fresh != nil {
+			next = at.Add(r.provider.options.Interval)
+		}
+		if !r.pause(ctx, clock, at, next, fresh) {
 			return
 		}
 	}
@@ -187,17 +194,16 @@ const soonest = 4
 // pause waits for the time of the next poll: when there is something fresh, a
 // quarter of an interval after the last one at the soonest and a whole one at the
 // latest.
-func (r *reader) pause(ctx context.Context, clock *time.Timer, last time.Time, fresh <-chan struct{}) bool {
-	whole := r.provider.options.Interval
+func (r *reader) pause(ctx context.Context, clock *time.Timer, last, next time.Time, fresh <-chan struct{}) bool {
 	if fresh != nil {
-		clock.Reset(time.Until(last.Add(whole / soonest)))
+		clock.Reset(time.Until(last.Add(r.provider.options.Interval / soonest)))
 		select {
 		case <-ctx.Done():
 			return false
 		case <-clock.C:
 		}
 	}
-	clock.Reset(time.Until(last.Add(whole)))
+	clock.Reset(time.Until(next))
 	select {
 	case <-ctx.Done():
 		return false
@@ -205,6 +211,14 @@ func (r *reader) pause(ctx context.Context, clock *time.Timer, last time.Time, f
 	case <-fresh:
 	}
 	return true
+}
+
+// ofCanary is what a poll brought of the canary: its failures are what is waited for.
+func (p *poll) ofCanary() (list []answer) {
+	for _, x := range p.parts {
+		list = append(list, x[canary].total, x[canary].bins)
+	}
+	return list
 }
 
 // keep hands a poll to the next Read.

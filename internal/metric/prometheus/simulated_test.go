@@ -139,12 +139,12 @@ func TestRequestsOfTheWarmUpAreNotJudged(t *testing.T) {
 		}
 		var cursor []byte
 		var canary, stable int64
-		for range 2 { // 40 s and 80 s
+		for range 2 { // 41 s and 82 s
 			r, err := p.Open(t.Context(), sub, cursor)
 			if err != nil {
 				t.Fatal(err)
 			}
-			time.Sleep(40 * time.Second)
+			time.Sleep(41 * time.Second)
 			synctest.Wait()
 			got, err := r.Read(t.Context())
 			if err != nil {
@@ -152,7 +152,7 @@ func TestRequestsOfTheWarmUpAreNotJudged(t *testing.T) {
 			}
 			r.Close()
 			cursor = got.Cursor
-			if warm := time.Since(began) < 55*time.Second; warm != contains(got.Missing, "v2 is warming up for another 15s") {
+			if warm := time.Since(began) < 55*time.Second; warm != contains(got.Missing, "v2 is warming up for another 14s") {
 				t.Errorf("after %v missing is %q", time.Since(began), got.Missing)
 			}
 			for _, x := range got.Samples {
@@ -163,4 +163,60 @@ func TestRequestsOfTheWarmUpAreNotJudged(t *testing.T) {
 			t.Errorf("%d and %d requests are evidence, want those of the 25 s from 55 s on", canary, stable)
 		}
 	})
+}
+
+// TestPollsFollowScrapes: whatever the server's clock says, and whenever it scrapes,
+// its samples are read soon after they were taken, at less than twice the polls.
+func TestPollsFollowScrapes(t *testing.T) {
+	for name, c := range map[string]struct {
+		every, ahead, phase, jitter time.Duration
+		most                        time.Duration // from the scrape to the poll, on average
+	}{
+		"each second":            {time.Second, 0, 437 * time.Millisecond, 0, 120 * time.Millisecond},
+		"its clock is ahead":     {time.Second, 700 * time.Millisecond, 437 * time.Millisecond, 0, 120 * time.Millisecond},
+		"its clock is behind":    {time.Second, -7 * time.Second, 900 * time.Millisecond, 0, 120 * time.Millisecond},
+		"every five seconds":     {5 * time.Second, 0, 3300 * time.Millisecond, 0, 150 * time.Millisecond},
+		"a little early or late": {2 * time.Second, 0, 730 * time.Millisecond, 20 * time.Millisecond, 250 * time.Millisecond},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				began := time.Now()
+				rnd := rand.New(rand.NewPCG(5, 6))
+				var jitter [1000]time.Duration
+				for i := range jitter {
+					jitter[i] = time.Duration(rnd.Int64N(int64(c.jitter + 1)))
+				}
+				taken := func(i int) time.Time { return began.Add(time.Duration(i-20)*c.every + c.phase + jitter[i]) }
+				s := &simulated{ahead: c.ahead,
+					scraped: func(i int) time.Time { return taken(i).Add(c.ahead) },
+					value:   func(_ string, at time.Time) float64 { return 10 * at.Sub(began.Add(-time.Hour)).Seconds() },
+				}
+				r := s.open(t)
+				defer r.Close()
+				time.Sleep(100 * c.every)
+				synctest.Wait()
+				s.mu.Lock()
+				defer s.mu.Unlock()
+				var sum time.Duration
+				n := 0
+				for i := 40; i < 118; i++ { // once it knows the server
+					for _, at := range s.asked {
+						visible := at
+						if c.ahead > 0 { // it is asked for what was until now by our clock
+							visible = at.Add(-c.ahead)
+						}
+						if !visible.Before(taken(i)) {
+							sum, n = sum+visible.Sub(taken(i)), n+1
+							break
+						}
+					}
+				}
+				polls := float64(len(s.asked)) / 2 / time.Since(began).Seconds()
+				t.Logf("read %v after a scrape on average, by %.2f polls a second", sum/time.Duration(n), polls)
+				if sum/time.Duration(n) > c.most || polls > 2 {
+					t.Errorf("read %v after a scrape on average, by %.2f polls a second", sum/time.Duration(n), polls)
+				}
+			})
+		})
+	}
 }
