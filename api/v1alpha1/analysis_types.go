@@ -185,7 +185,9 @@ type SourceSpec struct {
 	// UTF-8), abandoned (the client left before the end).
 	//
 	// Of kind category: finishReason, class (predicted), language (the script that
-	// most letters belong to), model and modelVersion (that say they answered), shape
+	// most letters belong to; of the Latin one English, French, German, Spanish,
+	// Portuguese, Italian, Dutch, Polish, Swedish, Turkish, or Latin for others, where
+	// the text is long enough to tell), model and modelVersion (that say they answered), shape
 	// (datatype and form of a row of the first tensor, dimensions of an embedding).
 	// +kubebuilder:validation:Enum=abandoned;cachedTokens;class;cost;empty;finishReason;gap;garbled;inputCharacters;inputLength;inputScore;inputTokens;invalid;language;model;modelVersion;norm;notANumber;outputCharacters;outputTokens;reasoningTokens;refusal;repeated;score;shape;timePerOutputToken;timeToFirstToken;toolCalls;truncated
 	// +optional

@@ -16,6 +16,7 @@ type prose struct {
 	inked      bool // something but space
 	invalid    bool
 	scripts    [len(scripts)]int
+	idiom      idiom
 	head       []byte // the beginning, for phrases
 	grams      grams
 }
@@ -65,11 +66,15 @@ func (t *prose) ascii(c byte) {
 	t.characters++
 	if c == ' ' || c >= '\t' && c <= '\r' {
 		t.grams.endWord()
+		t.idiom.endWord()
 		return
 	}
 	t.inked = true
 	if l := c | 0x20; l >= 'a' && l <= 'z' {
 		t.scripts[0]++
+		t.idiom.letter(rune(l))
+	} else {
+		t.idiom.endWord()
 	}
 	t.grams.rune(rune(c), false)
 }
@@ -79,12 +84,17 @@ func (t *prose) rune(r rune, size int) {
 	if r == utf8.RuneError && size == 1 {
 		t.invalid = true
 	}
+	s := scriptOf(r)
+	if s == 0 {
+		t.idiom.letter(lower(r))
+	} else {
+		t.idiom.endWord()
+	}
 	if unicode.IsSpace(r) {
 		t.grams.endWord()
 		return
 	}
 	t.inked = true
-	s := scriptOf(r)
 	if s >= 0 {
 		t.scripts[s]++
 	}
@@ -95,8 +105,11 @@ func (t *prose) rune(r rune, size int) {
 func (t *prose) end(a *release.Answer) {
 	t.invalid = t.invalid || t.left > 0
 	t.grams.endWord()
+	t.idiom.endWord()
 	a.Characters, a.InvalidUTF8, a.Repeated = t.characters, a.InvalidUTF8 || t.invalid, t.grams.repeated()
-	a.Script = t.script()
+	if a.Script = t.script(); a.Script == scripts[0].name {
+		a.Language = t.idiom.language()
+	}
 	a.RefusalPhrase = refuses(t.head)
 }
 
@@ -157,6 +170,15 @@ var refusals = []string{
 	"i must decline", "i'm afraid i can't", "sorry, i can't", "sorry, but i can't", "sorry, i cannot", "sorry, but i cannot",
 	"i'm sorry, i can't", "i'm sorry, but i can't", "i'm sorry, but i cannot", "i'm sorry, i cannot", "i am sorry, but i can",
 	"i apologize, but i can", "as an ai", "as a language model", "unfortunately, i can't", "unfortunately, i cannot",
+	// French, German, Spanish, Portuguese, Italian, Dutch, Polish, Swedish
+	"je ne peux pas", "je suis désolé, mais je ne", "désolé, mais je ne peux pas", "je ne suis pas en mesure", "en tant que modèle de langage",
+	"es tut mir leid, aber", "tut mir leid, aber", "leider kann ich", "dabei kann ich", "ich kann dir dabei nicht", "ich kann ihnen dabei nicht", "als sprachmodell",
+	"lo siento, pero no puedo", "lo siento, no puedo", "no puedo ayudar", "como modelo de lenguaje",
+	"desculpe, mas não posso", "sinto muito, mas não posso", "lamento, mas não posso", "não posso ajudar", "como modelo de linguagem",
+	"mi dispiace, ma non posso", "mi dispiace, non posso", "non posso aiutar", "come modello linguistico",
+	"het spijt me, maar ik kan", "sorry, maar ik kan", "helaas kan ik", "als taalmodel",
+	"przykro mi, ale nie mogę", "przepraszam, ale nie mogę", "nie mogę pomóc", "jako model językowy",
+	"tyvärr kan jag inte", "jag är ledsen, men jag kan inte", "jag kan inte hjälpa", "som språkmodell",
 }
 
 func refuses(head []byte) bool {

@@ -38,6 +38,7 @@ type Answer struct {
 	Prompt          uint64 // hash of those texts, of this process; 0: none
 	Characters      int    // of the text of the answer
 	Script          string // that most letters of the answer belong to: Latin, Han, ...
+	Language        string // of the Latin script: English, ...; Latin: none that is known; empty: too short to tell
 	Finish          string // why generation ended, as the server says: stop, length, tool_calls, ...
 	ToolCalls       int
 	Refusal         bool // the model says so in the field for it

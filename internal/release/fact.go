@@ -163,7 +163,7 @@ var facts = map[Fact]FactOf{
 
 	FactFinishReason: {Form: ClassFact, Class: answered(func(a *Answer) (string, bool) { return a.Finish, a.Finish != "" })},
 	FactClass:        {Form: ClassFact, Class: answered(func(a *Answer) (string, bool) { return a.Class, a.Class != "" })},
-	FactLanguage:     {Form: ClassFact, Class: answered(func(a *Answer) (string, bool) { return a.Script, a.Script != "" })},
+	FactLanguage:     {Form: ClassFact, Class: answered(func(a *Answer) (string, bool) { s := a.language(); return s, s != "" })},
 	FactModel:        {Form: ClassFact, Class: answered(func(a *Answer) (string, bool) { return a.Model, a.Model != "" })},
 	FactModelVersion: {Form: ClassFact, Class: answered(func(a *Answer) (string, bool) { return a.ModelVersion, a.ModelVersion != "" })},
 	FactShape:        {Form: ClassFact, Class: answered(func(a *Answer) (string, bool) { s := a.shape(); return s, s != "" })},
@@ -216,6 +216,14 @@ func signed(v float64) float64 {
 	default:
 		return math.Pow(greatestScore/m, 0.75) / lift
 	}
+}
+
+// language is what an answer is written in, as far as is told.
+func (a *Answer) language() string {
+	if a.Script == "Latin" {
+		return a.Language
+	}
+	return a.Script
 }
 
 // shape is the form of a row: the type of the first output and its dimensions

@@ -50,7 +50,7 @@ var everyFact = map[release.Fact]told{
 
 	release.FactFinishReason: {stable: release.Answer{Finish: "stop"}, canary: release.Answer{Finish: "length"}, class: "length"},
 	release.FactClass:        {stable: release.Answer{API: release.InferAPI, Class: "3"}, canary: release.Answer{API: release.InferAPI, Class: "8"}, class: "8"},
-	release.FactLanguage:     {stable: release.Answer{Script: "Latin"}, canary: release.Answer{Script: "Han"}, class: "Han"},
+	release.FactLanguage:     {stable: release.Answer{Script: "Latin", Language: "English"}, canary: release.Answer{Script: "Latin", Language: "French"}, class: "French"},
 	release.FactModel:        {stable: release.Answer{Model: "a"}, canary: release.Answer{Model: "b"}, class: "b"},
 	release.FactModelVersion: {stable: release.Answer{API: release.InferAPI, ModelVersion: "1"}, canary: release.Answer{API: release.InferAPI, ModelVersion: "2"}, class: "2"},
 	release.FactShape: {stable: release.Answer{API: release.InferAPI, Datatype: "FP32", Shape: "1x10"}, canary: release.Answer{API: release.InferAPI, Datatype: "FP64", Shape: "7x10x2"},
