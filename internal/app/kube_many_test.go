@@ -155,7 +155,7 @@ func (s *shop) fewWrites(name string, writes []cluster.Request) {
 			name, routes, routeWrites, services, len(own), mostWrites, cluster.Tally(own))
 	}
 	if name == "hello" {
-		s.Logf("one run: %d writes of the route, %d of Services, others %v", routes, services, cluster.Tally(own))
+		s.Logf("one run: %d writes, %d of the route, %d of Services, %d others %v", routes+services+len(own), routes, services, len(own), cluster.Tally(own))
 	}
 }
 
