@@ -42,11 +42,12 @@ suite "demo" go test -count=1 -timeout 10m -run Story ./internal/demo
 if [ "$(id -u)" = 0 ] && [ "$(uname)" = Linux ] && command -v apt-get >/dev/null || [ -n "${HALDANE_KUBECONFIG:-}" ]; then
   [ -n "${HALDANE_KUBECONFIG:-}" ] || apt-get update -qq >/dev/null 2>&1 || true
   suite "full cluster" go test -count=1 -timeout 60m -run 'Pods|Traefik|Istio|Flask' ./test/cluster
-  HALDANE_LONG='' suite "releases on a cluster" go test -count=1 -timeout 25m -v ./test/kubernetes
+  HALDANE_LONG='' suite "releases on a cluster" go test -count=1 -timeout 45m -v ./test/kubernetes
 else
   skip "full cluster" "its node needs root and Debian's containerd, or HALDANE_KUBECONFIG"
 fi
 suite "istiod and clients without a proxy" go test -count=1 -timeout 20m -v -run 'Istiod|MeshRoute' ./internal/traffic/istio ./internal/traffic/gatewayapi
+suite "1,000 idle releases, 50 promotions at once, outages" go test -count=1 -timeout 40m -v -run 'Idle|ManyPromotions|Outages' ./internal/app
 suite "Argo CD and Flux" go test -count=1 -timeout 40m -run DeliveryToolsAgree ./internal/app
 suite "Helm chart" go test -count=1 -timeout 20m ./test/chart
 suite "image" sh -c 'cd tools/image && go test -count=1 ./...'

@@ -25,9 +25,23 @@ func TestControllerKilledWithABadVersionLive(t *testing.T) {
 		t.Errorf("%d of %d requests were answered by no version, the first: %+v", len(bad), len(shots), bad[0])
 	}
 	off, failed, all := span(shots, "v2")
-	t.Logf("%d requests; v2 answered %d, %d of them failed; from its first failure to its last answer %v, %v after the kill",
-		len(shots), all, failed, off, last(shots, "v2").Sub(killed))
+	late := 0
+	for _, s := range shots {
+		if s.Version == "v2" && s.Due.After(killed) {
+			late++
+		}
+	}
+	t.Logf("%d requests; v2 answered %d, %d of them failed; from its first failure to its last answer %v; %d answers and %v after the kill",
+		len(shots), all, failed, off, late, last(shots, "v2").Sub(killed))
+	if late > takeover {
+		t.Errorf("v2 answered %d requests after the kill, at most %d", late, takeover)
+	}
 }
+
+// takeover bounds the answers of a bad version after the kill: the other
+// controller may lead 5 s after the last renewal of the lease, in which v2 gets a
+// tenth of 200 requests/s, and has as long again to find what is wrong.
+const takeover = 2 * 5 * 200 / 10
 
 // TestCanaryCrashesUnderTraffic: pods that die under load lose their traffic by
 // their own end, and the route stays whole for the others.
@@ -50,8 +64,8 @@ func TestCanaryCrashesUnderTraffic(t *testing.T) {
 	}
 	_, _, all := span(shots, "v2")
 	t.Logf("%d requests; v2 answered %d; %d got no answer while its pods died", len(shots), all, len(bad))
-	if len(bad) > 200 { // a gateway that drops the whole route loses 200 a second
-		t.Errorf("%d requests were lost", len(bad))
+	if len(bad) > 10 { // a gateway that drops the whole route loses 200 a second
+		t.Errorf("%d requests were lost, at most 10: the first %+v", len(bad), bad[0])
 	}
 }
 

@@ -10,6 +10,7 @@ package kubernetes
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -47,7 +48,7 @@ func TestMain(m *testing.M) {
 }
 
 // patience bounds the wait for what must happen; it is no figure.
-const patience = 3 * time.Minute
+const patience = 6 * time.Minute
 
 // long returns the full count of a figure, or the short one.
 func long(short, full int) int {
@@ -55,6 +56,14 @@ func long(short, full int) int {
 		return full
 	}
 	return short
+}
+
+// onlyLong leaves out what takes minutes, or programs whose build does.
+func onlyLong(t *testing.T) {
+	t.Helper()
+	if os.Getenv("HALDANE_LONG") == "" {
+		t.Skip("HALDANE_LONG=1 runs it")
+	}
 }
 
 var releases = schema.GroupVersionResource{Group: "haldane.dev", Version: "v1alpha1", Resource: "releases"}
@@ -122,7 +131,7 @@ spec:
     metrics: [%s]
 `
 
-// errorsOnly are the metrics of a Release that says nothing else.
+// errorsOnly is one metric in place of the defaults, errors and latency.
 const errorsOnly = "{name: errors, kind: errors}"
 
 // newWorld starts the app's first version behind Traefik, with a Release of
@@ -222,17 +231,21 @@ func header(lines []string) http.Header {
 
 // deploy applies a version as its user does; env are further variables.
 func (w *world) deploy(version string, replicas int, env ...string) {
+	w.Apply(w.T, w.ns, manifest(version, replicas, env...))
+}
+
+func manifest(version string, replicas int, env ...string) string {
 	more := ""
 	for _, e := range env {
 		name, value, _ := strings.Cut(e, "=")
 		more += fmt.Sprintf(", {name: %s, value: %q}", name, value)
 	}
-	w.Apply(w.T, w.ns, fmt.Sprintf(app, version, more, replicas))
+	return fmt.Sprintf(app, version, more, replicas)
 }
 
 // deployImage applies a version with another image.
 func (w *world) deployImage(version, image string, replicas int) {
-	text := strings.ReplaceAll(fmt.Sprintf(app, version, "", replicas), "haldane.test/app:1", image)
+	text := strings.ReplaceAll(manifest(version, replicas), "haldane.test/app:1", image)
 	w.Apply(w.T, w.ns, text)
 }
 
@@ -253,40 +266,79 @@ func (w *world) controller(args ...string) *controller {
 // start starts the built binary as a controller.
 func (w *world) start(args ...string) *controller {
 	w.Helper()
-	c := &controller{log: filepath.Join(w.TempDir(), "controller.log")}
-	out, err := os.Create(c.log)
+	c := w.prepared(writeKubeconfig(w.T, w.account()), args...)
+	if err := c.begin(); err != nil {
+		w.Fatal(err)
+	}
+	return c
+}
+
+// keep starts one that is started again whenever it ends, as a kubelet does.
+func (w *world) keep(kubeconfig string, args ...string) {
+	w.Helper()
+	c := w.prepared(kubeconfig, args...)
+	c.kept = true
+	go func() {
+		for c.begin() == nil {
+			_ = c.cmd.Wait() // however it ended
+			time.Sleep(200 * time.Millisecond)
+		}
+	}()
+}
+
+// controller is a process; its log is shown where the test failed.
+type controller struct {
+	bin  string
+	args []string
+	log  *os.File
+
+	mu   sync.Mutex
+	cmd  *exec.Cmd
+	done bool // it is not started again
+	kept bool // somebody waits for its end
+}
+
+func (w *world) prepared(kubeconfig string, args ...string) *controller {
+	w.Helper()
+	out, err := os.Create(filepath.Join(w.TempDir(), "controller.log"))
 	if err != nil {
 		w.Fatal(err)
 	}
-	defer out.Close()
-	c.cmd = exec.Command(binary(w.T), append([]string{"controller", "--kubeconfig", w.kubeconfig()}, args...)...)
-	c.cmd.Stdout, c.cmd.Stderr = out, out
-	c.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
-	if err := c.cmd.Start(); err != nil {
-		w.Fatal(err)
-	}
+	c := &controller{bin: binary(w.T), args: append([]string{"controller", "--kubeconfig", kubeconfig}, args...), log: out}
 	w.Cleanup(func() {
 		c.kill()
 		if w.Failed() {
-			b, _ := os.ReadFile(c.log)
+			b, _ := os.ReadFile(out.Name())
 			w.Logf("the controller said:\n%s", b)
 		}
+		_ = out.Close() // it was read
 	})
 	return c
 }
 
-type controller struct {
-	cmd  *exec.Cmd
-	log  string
-	once sync.Once
+func (c *controller) begin() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.done {
+		return errors.New("it was killed")
+	}
+	c.cmd = exec.Command(c.bin, c.args...)
+	c.cmd.Stdout, c.cmd.Stderr = c.log, c.log
+	c.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
+	return c.cmd.Start()
 }
 
 // kill ends the controller as a power cut would.
 func (c *controller) kill() {
-	c.once.Do(func() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.done && c.cmd != nil {
 		_ = c.cmd.Process.Kill()
-		_ = c.cmd.Wait()
-	})
+		if !c.kept {
+			_ = c.cmd.Wait() // it was killed
+		}
+	}
+	c.done = true
 }
 
 var built = sync.OnceValues(func() (string, error) {

@@ -16,7 +16,7 @@ import (
 func writeKubeconfig(t *testing.T, c *rest.Config) string {
 	t.Helper()
 	out := api.NewConfig()
-	out.Clusters["test"] = &api.Cluster{Server: c.Host, CertificateAuthority: c.CAFile, CertificateAuthorityData: c.CAData}
+	out.Clusters["test"] = &api.Cluster{Server: c.Host, CertificateAuthority: c.CAFile, CertificateAuthorityData: c.CAData, TLSServerName: c.ServerName}
 	out.AuthInfos["test"] = &api.AuthInfo{Token: c.BearerToken, TokenFile: c.BearerTokenFile}
 	out.Contexts["test"] = &api.Context{Cluster: "test", AuthInfo: "test"}
 	out.CurrentContext = "test"
@@ -27,9 +27,9 @@ func writeKubeconfig(t *testing.T, c *rest.Config) string {
 	return path
 }
 
-// kubeconfig is that of the controller's service account, with the rights of
-// an administrator: its own are the chart's tests' matter.
-func (w *world) kubeconfig() string {
+// account is the controller's service account, with the rights of an
+// administrator: its own are the matter of TestInstalled.
+func (w *world) account() *rest.Config {
 	w.Helper()
 	ctx := context.Background()
 	_, _ = w.Client.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "haldane-system"}}, metav1.CreateOptions{})
@@ -41,6 +41,5 @@ metadata: {name: haldane-e2e}
 roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: cluster-admin}
 subjects: [{kind: ServiceAccount, name: haldane, namespace: haldane-system}]
 `)
-	config := w.As(w.T, "haldane-system", "haldane")
-	return writeKubeconfig(w.T, config)
+	return w.As(w.T, "haldane-system", "haldane")
 }

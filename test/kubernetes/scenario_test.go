@@ -217,26 +217,26 @@ func (s *scenario) waits(why string) {
 }
 
 // haldane runs the command line as a person does.
-func (s *scenario) haldane(args ...string) string {
-	s.Helper()
-	out, err := exec.Command(binary(s.T), append(args, "--kubeconfig", s.Kubeconfig, "-n", s.ns)...).CombinedOutput()
+func (w *world) haldane(args ...string) string {
+	w.Helper()
+	out, err := exec.Command(binary(w.T), append(args, "--kubeconfig", w.Kubeconfig, "-n", w.ns)...).CombinedOutput()
 	if err != nil {
-		s.Fatalf("haldane %s: %v: %s", strings.Join(args, " "), err, out)
+		w.Fatalf("haldane %s: %v: %s", strings.Join(args, " "), err, out)
 	}
 	return string(out)
 }
 
 // fail lets the pods of a version answer 500 from now on.
-func (s *scenario) fail(version string) {
-	s.Helper()
-	list, err := s.Client.CoreV1().Pods(s.ns).List(context.Background(), metav1.ListOptions{LabelSelector: "app.kubernetes.io/version=" + version})
+func (w *world) fail(version string) {
+	w.Helper()
+	list, err := w.Client.CoreV1().Pods(w.ns).List(context.Background(), metav1.ListOptions{LabelSelector: "app.kubernetes.io/version=" + version})
 	if err != nil || len(list.Items) == 0 {
-		s.Fatalf("%d pods of %s: %v", len(list.Items), version, err)
+		w.Fatalf("%d pods of %s: %v", len(list.Items), version, err)
 	}
 	for _, p := range list.Items {
 		res, err := http.Post("http://"+net.JoinHostPort(p.Status.PodIP, "8080")+"/fail", "", nil)
 		if err != nil {
-			s.Fatal(err)
+			w.Fatal(err)
 		}
 		res.Body.Close()
 	}
