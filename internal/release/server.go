@@ -55,8 +55,9 @@ const notTheClients = `err!="validation"`
 // servers is how each server exports each metric, its newest name first. A
 // server that exports two of them is read by the first; which ones it exports is
 // looked up, so that no version number is asked for. Sources: vLLM "Metrics"
-// (gpu_cache_usage_perc became kv_cache_usage_perc, the counters of prefixes lost
-// gpu_, time_per_output_token became inter_token_latency), SGLang
+// (gpu_prefix_cache_hit_rate is of engine V0, deprecated in 0.8; in 0.10 gpu_cache_usage_perc
+// became kv_cache_usage_perc, the counters of prefixes lost gpu_, and
+// time_per_output_token became inter_token_latency), SGLang
 // "Production Metrics", TGI "Metrics", Triton "Metrics" (histograms are opt-in:
 // --metrics-config histogram_latencies=true), TorchServe "Metrics" in mode
 // prometheus, KServe "Prometheus Metrics", Seldon Core 2 "Operational Metrics".
@@ -79,6 +80,7 @@ var servers = map[string]map[string][]Exported{
 		"cacheHits": {
 			level("sum(rate({vllm:prefix_cache_hits_total}[$window])) / sum(rate({vllm:prefix_cache_queries_total}[$window]))"),
 			level("sum(rate({vllm:gpu_prefix_cache_hits_total}[$window])) / sum(rate({vllm:gpu_prefix_cache_queries_total}[$window]))"),
+			level("avg({vllm:gpu_prefix_cache_hit_rate})"),
 		},
 		"aborted":     {pair([]Counter{{"vllm:request_success_total", `finished_reason="abort"`}}, counters("vllm:request_success_total"))},
 		"truncated":   {pair([]Counter{{"vllm:request_success_total", `finished_reason="length"`}}, counters("vllm:request_success_total"))},
