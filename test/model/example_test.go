@@ -25,12 +25,17 @@ func TestTheOfficialClient(t *testing.T) {
 		}
 	}
 	run(t, dir, nil, "npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts")
-	s, d := server(t, map[string]string{"FIRST_TOKEN": "5ms", "PER_TOKEN": "1ms"}), start(t)
-	d.behind(s)
-	out := run(t, dir, nil, "node", "client.mjs", s.URL, "http://"+d.front)
-	t.Log(out)
-	if !strings.Contains(out, "\n16 cases\n") {
-		t.Errorf("not every case was run:\n%s", out)
+	s := server(t, map[string]string{"FIRST_TOKEN": "5ms", "PER_TOKEN": "1ms"})
+	for _, model := range counted {
+		t.Run(model, func(t *testing.T) {
+			d := start(t)
+			d.behind(s, model)
+			out := run(t, dir, nil, "node", "client.mjs", s.URL, "http://"+d.front)
+			t.Log(out)
+			if !strings.Contains(out, "\n16 cases\n") {
+				t.Errorf("not every case was run:\n%s", out)
+			}
+		})
 	}
 }
 
@@ -94,4 +99,9 @@ func TestThePromptExample(t *testing.T) {
 	users(d, "/v1/chat/completions", `{"model":"ngram","messages":[{"role":"user","content":"What is firedamp?"}]}`, 50)
 	file, manifest := read("prompt-v2.yaml")
 	d.wants(file, manifest, "RolledBack", "output-tokens")
+	file, manifest = read("prompt-v3.yaml")
+	d.wants(file, manifest, "Promoted", "")
+	if got := raw(t, d.front, "POST", "/v1/responses", `{"model":"ngram","input":"What is coal?","seed":1}`); !strings.Contains(got.body, `"instructions":"Answer in two sentences. Never talk about divers."`) {
+		t.Errorf("the new prompt did not reach the server: %s", got.body)
+	}
 }

@@ -139,8 +139,8 @@ func server(t *testing.T, env map[string]string) *httptest.Server {
 	return srv
 }
 
-// behind releases a server that runs already.
-func (d *daemon) behind(s *httptest.Server) {
+// behind releases a server that runs already; model says how its traffic is read.
+func (d *daemon) behind(s *httptest.Server, model string) {
 	d.Helper()
 	d.release("endpoints.yaml", `apiVersion: haldane.dev/v1alpha1
 kind: Release
@@ -149,7 +149,7 @@ metadata:
 spec:
   version: v1
   workload: {endpoints: {addresses: [`+s.Listener.Addr().String()+`], ready: {http: /health}}}
-  traffic: {embedded: {listen: `+d.front+`, model: {}}}
+  traffic: {embedded: {listen: `+d.front+`, model: `+model+`}}
 `)
 }
 

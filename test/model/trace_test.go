@@ -50,7 +50,7 @@ func TestModelRequestsAreTraced(t *testing.T) {
 		model.Config.Handler.ServeHTTP(w, r)
 	}))
 	t.Cleanup(back.Close)
-	d.behind(back)
+	d.behind(back, "{}")
 
 	const trace, caller = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 	d.followed("00-" + trace + "-" + caller + "-00")

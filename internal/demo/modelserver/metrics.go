@@ -77,6 +77,7 @@ func (m *meters) begin(model string) {
 type timing struct {
 	begun, first, last time.Time
 	sent               int
+	late               time.Duration // how long it has stood still
 }
 
 // end counts a request that ended for a reason.

@@ -136,9 +136,9 @@ func (s *Server) serve(ctx context.Context, l net.Listener) error {
 
 // fate is what luck has in store for one request.
 type fate struct {
-	first, per                                                                time.Duration
-	errors, ramble, refuse, breakJSON, repeat, empty, cut, abort, streamError bool
-	how                                                                       uint64 // which of several ways
+	first, per                                                                                time.Duration
+	errors, ramble, refuse, breakJSON, repeat, empty, cut, abort, streamError, stall, endless bool
+	how                                                                                       uint64 // which of several ways
 }
 
 // spread is the standard deviation of the logarithm of waits.
@@ -157,6 +157,7 @@ func (s *Server) draw() fate {
 	return fate{
 		first: wait(set.FirstToken), per: wait(set.PerToken), errors: hit(set.Errors), ramble: hit(set.Ramble), refuse: hit(set.Refuse), breakJSON: hit(set.BreakJSON),
 		repeat: hit(set.Repeat), empty: hit(set.Empty), cut: hit(set.Cut), abort: hit(set.Abort), streamError: hit(set.StreamError), how: s.luck.Uint64(),
+		stall: hit(set.Stall), endless: hit(set.Endless),
 	}
 }
 
@@ -221,9 +222,15 @@ func answer(w http.ResponseWriter, status int, body any) {
 }
 
 // identity names an answer: by its request where that has a seed, so that equal
-// requests get equal bytes, else at random.
+// requests get equal bytes, else at random. How a stream is told is no part of what
+// is asked.
 func (s *Server) identity(body []byte, seeded bool) string {
 	if seeded && !s.set.IgnoreSeed {
+		var asked map[string]json.RawMessage
+		if json.Unmarshal(body, &asked) == nil {
+			delete(asked, "stream_options")
+			body, _ = json.Marshal(asked) // it was JSON
+		}
 		sum := sha256.Sum256(body)
 		return hex.EncodeToString(sum[:12])
 	}

@@ -306,6 +306,37 @@ func TestFaults(t *testing.T) {
 	}
 }
 
+// An answer that stalls comes late and whole, and one without end goes on until
+// its client has left.
+func TestFaultsThatTakeTime(t *testing.T) {
+	good := fixed(t, nil)
+	_, want, _ := post(t, good, "/v1/chat/completions", "{"+question+`,"seed":2,"stream":true}`)
+	begun := time.Now()
+	if _, got, broken := post(t, fixed(t, map[string]string{"STALL": "1"}), "/v1/chat/completions", "{"+question+`,"seed":2,"stream":true}`); got != want || broken || time.Since(begun) < stalled {
+		t.Errorf("an answer that stalls came after %s: %s", time.Since(begun), got)
+	}
+	for _, more := range []string{`,"stream":true}`, `}`} {
+		s := fixed(t, map[string]string{"ENDLESS": "1", "PER_TOKEN": "1us"})
+		ctx, leave := context.WithCancel(t.Context())
+		r, err := http.NewRequestWithContext(ctx, http.MethodPost, s.URL+"/v1/chat/completions", strings.NewReader("{"+question+`,"seed":2`+more))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(more, "stream") {
+			res, err := http.DefaultClient.Do(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if b, err := io.ReadAll(io.LimitReader(res.Body, 4*int64(len(want)))); err != nil || len(b) < 4*len(want) || strings.Contains(string(b), "[DONE]") {
+				t.Errorf("it ended, %v: %s", err, b)
+			}
+			res.Body.Close()
+		}
+		leave()
+		s.Close() // which waits for all answers
+	}
+}
+
 func TestWaitsAreThoseOfTheVersion(t *testing.T) {
 	set := defaults()
 	set.FirstToken, set.PerToken, set.Seed = 100*time.Millisecond, 4*time.Millisecond, 9

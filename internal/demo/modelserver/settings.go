@@ -31,6 +31,8 @@ type Settings struct {
 	Cut         float64 // ends a stream midway, without its end marker
 	Abort       float64 // breaks the connection midway
 	StreamError float64 // an error event midway, after a 200
+	Stall       float64 // says nothing for stalled midway, then goes on
+	Endless     float64 // goes on until its client leaves; a whole answer never comes
 
 	// Now is the clock of what answers say about when they were made. Default time.Now.
 	Now func() time.Time
@@ -46,7 +48,7 @@ func (s *Settings) variables() map[string]any {
 	return map[string]any{
 		"VERSION": &s.Version, "ORDER": &s.Order, "FIRST_TOKEN": &s.FirstToken, "PER_TOKEN": &s.PerToken, "SEED": &s.Seed, "IGNORE_SEED": &s.IgnoreSeed,
 		"ERRORS": &s.Errors, "RAMBLE": &s.Ramble, "REFUSE": &s.Refuse, "BREAK_JSON": &s.BreakJSON, "REPEAT": &s.Repeat, "EMPTY": &s.Empty,
-		"CUT": &s.Cut, "ABORT": &s.Abort, "STREAM_ERROR": &s.StreamError,
+		"CUT": &s.Cut, "ABORT": &s.Abort, "STREAM_ERROR": &s.StreamError, "STALL": &s.Stall, "ENDLESS": &s.Endless,
 	}
 }
 

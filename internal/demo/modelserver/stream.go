@@ -77,7 +77,14 @@ func (s *Server) reply(w http.ResponseWriter, r *http.Request, a ask, stream boo
 		}
 		return
 	}
+	if luck.stall {
+		t.late += stalled
+	}
 	if !t.pass(r.Context(), luck, len(x.pieces)) {
+		return
+	}
+	if luck.endless {
+		<-r.Context().Done()
 		return
 	}
 	switch {
@@ -99,12 +106,18 @@ func (s *Server) dice(a ask) *rand.Rand {
 	return rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))
 }
 
+// stalled is how long an answer stands still that stalls.
+const stalled = 400 * time.Millisecond
+
 // play sends the pieces and reports whether the answer came to its end.
 func play(ctx context.Context, e *events, f form, x said, luck fate, t *timing) bool {
 	middle := len(x.pieces) / 2
 	for i, text := range x.pieces {
 		if i == middle && (luck.cut || luck.abort || luck.streamError) {
 			break
+		}
+		if i == middle && luck.stall {
+			t.late += stalled
 		}
 		if !t.pass(ctx, luck, 1) {
 			return false
@@ -121,10 +134,22 @@ func play(ctx context.Context, e *events, f form, x said, luck fate, t *timing) 
 		if t.sent == 0 && !pause(ctx, t.begun.Add(luck.first)) { // an empty answer takes its time too
 			return false
 		}
+		if luck.endless {
+			goOn(ctx, e, f, x, luck, t)
+			return false
+		}
 		f.close(e, x)
 		return true
 	}
 	return false
+}
+
+// goOn says the answer again and again until the client leaves.
+func goOn(ctx context.Context, e *events, f form, x said, luck fate, t *timing) {
+	for len(x.pieces) > 0 && t.pass(ctx, luck, 1) {
+		f.piece(e, x, x.pieces[t.sent%len(x.pieces)])
+	}
+	<-ctx.Done()
 }
 
 // pass waits until n more tokens are due and counts them; false: the client left.
@@ -132,7 +157,7 @@ func (t *timing) pass(ctx context.Context, luck fate, n int) bool {
 	if n == 0 {
 		return pause(ctx, t.begun.Add(luck.first))
 	}
-	last := t.begun.Add(luck.first + time.Duration(t.sent+n-1)*luck.per)
+	last := t.begun.Add(t.late + luck.first + time.Duration(t.sent+n-1)*luck.per)
 	if !pause(ctx, last) {
 		return false
 	}

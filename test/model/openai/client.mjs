@@ -43,8 +43,9 @@ const cases = {
   },
   async 'chat, streamed without usage'(c) {
     const chunks = await collect(c.chat.completions.create({ model, messages, seed: 1, stream: true }));
-    assert.ok(chunks.every((x) => x.usage === undefined && x.choices.length === 1));
-    return chunks;
+    assert.ok(chunks.every((x) => !x.usage && x.choices.length === 1));
+    // A server that the proxy asks for counts says so in every chunk, as OpenAI's does.
+    return chunks.map(({ usage, ...rest }) => rest);
   },
   async 'chat, by the stream helper'(c) {
     const r = await c.chat.completions.stream({ model, messages, seed: 3 }).finalChatCompletion();
@@ -117,7 +118,8 @@ const cases = {
     const stream = await c.chat.completions.create({ model, messages, seed: 1, stream: true });
     for await (const chunk of stream) {
       stream.controller.abort();
-      return chunk;
+      const { usage, ...rest } = chunk;
+      return rest;
     }
   },
 };
