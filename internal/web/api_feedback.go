@@ -18,6 +18,7 @@ type feedbackInput struct {
 func (s *Server) feedbackRoute(api huma.API) {
 	o := op("give-feedback", "POST", "/api/v1/releases/{name}/feedback", "Say of an answer of the release's what a user thought of it: `id` (its X-Request-Id, or the id that it gives itself) or `session`, and a `vote` (up, down), a `score` (0 to 1) or a `label`. The same said again counts once.", 400, 404, 409, 501)
 	o.DefaultStatus, o.MaxBodyBytes = http.StatusNoContent, maxForm
+	o.SkipValidateBody = true // ParseFeedback does, and the raw body passes for a text
 	huma.Register(api, o, s.giveFeedback)
 }
 
