@@ -83,6 +83,25 @@ type DeploymentSpec struct {
 	// Name of the Deployment, in the namespace of the release.
 	// +kubebuilder:validation:MinLength=1
 	Name string `json:"name"`
+	// Content are objects whose content belongs to the version, beside the pod
+	// template: where it changes, a run starts. Default: none.
+	// +optional
+	Content *ContentSpec `json:"content,omitempty"`
+}
+
+// ContentSpec names objects in the namespace of the release. The controller must
+// be allowed to get, list and watch them.
+//
+// +kubebuilder:validation:AtLeastOneOf=configMaps;secrets
+type ContentSpec struct {
+	// ConfigMaps by name. Default: none.
+	// +kubebuilder:validation:MaxItems=16
+	// +optional
+	ConfigMaps []string `json:"configMaps,omitempty"`
+	// Secrets by name. Default: none.
+	// +kubebuilder:validation:MaxItems=16
+	// +optional
+	Secrets []string `json:"secrets,omitempty"`
 }
 
 // ProbeSpec says when an instance is ready.

@@ -113,7 +113,7 @@ func Controller(ctx context.Context, o ControllerOptions) error {
 		defer func() { _ = parts.close() }() // what is scraped is kept for queries only
 	}
 	counted := ownTallies()
-	at := &clusterView{client: sh.Client, store: db, namespace: so.Namespace}
+	at := &clusterView{client: sh.Client, store: db, namespace: so.Namespace, content: sh.Content}
 	passes := reconcile.New(reconcile.Ports{
 		Store: db, Router: parts.router, Metrics: parts.metrics, Sinks: append(slices.Clone(parts.sinks), counted), Passed: counted.passed,
 		Runtime: deployment.New(sh.Client, sh.Changes, deployment.Options{PauseAtRest: o.PauseAtRest}),

@@ -78,6 +78,14 @@ func references(rel *v1alpha1.Release) []string {
 			out = append(out, kind+"/"+name)
 		}
 	}
+	if d := rel.Spec.Workload.Deployment; d != nil && d.Content != nil {
+		for _, name := range d.Content.ConfigMaps {
+			add("ConfigMap", name)
+		}
+		for _, name := range d.Content.Secrets {
+			add("Secret", name)
+		}
+	}
 	t := rel.Spec.Traffic
 	if g := t.GatewayAPI; g != nil {
 		add("Service", g.Service)

@@ -30,6 +30,7 @@ type clusterView struct {
 	client    *cluster.Client
 	store     *kubestore.Store
 	namespace string
+	content   func(kind string, key types.NamespacedName) (map[string][]byte, error) // nil data: there is no such object
 }
 
 var errRefused = errors.New("the release can not be worked on")
@@ -122,6 +123,11 @@ func (v *clusterView) resolve(ctx context.Context, rel release.Release) (release
 	case err != nil:
 		return rel, fmt.Errorf("read Deployment %s/%s: %w", key.Namespace, name, err)
 	}
+	with, err := v.withContent(ctx, rel, &d)
+	if err != nil {
+		return rel, err
+	}
+	d = *with
 	rel.Replicas = 1
 	if d.Spec.Replicas != nil {
 		rel.Replicas = int(*d.Spec.Replicas)

@@ -25,6 +25,10 @@ const (
 	RoleLabel = "haldane.dev/role"
 	// HoldAnnotation on a Deployment says why it is paused.
 	HoldAnnotation = "haldane.dev/hold"
+	// ContentAnnotation on a template says for which content of ConfigMaps and
+	// Secrets it stands; on a Deployment, as "CONTENT=ANNOTATION", for which one a
+	// template stands by another annotation or by none (package app, kube_content.go).
+	ContentAnnotation = "haldane.dev/content"
 )
 
 // Name is the name of a release in a cluster: namespace/name. It is the record's

@@ -33,6 +33,13 @@ func TemplateID(t corev1.PodTemplateSpec) release.VersionID {
 	return release.VersionID(hex.EncodeToString(sum[:5]))
 }
 
+// Content reads the ContentAnnotation of a Deployment: for that content a
+// template stands that has the annotation as; empty: none.
+func Content(d *appsv1.Deployment) (content, as string) {
+	content, as, _ = strings.Cut(d.Annotations[ContentAnnotation], "=")
+	return content, as
+}
+
 // VersionName is what people call a template: its app.kubernetes.io/version
 // label, or the tags of its images.
 func VersionName(t corev1.PodTemplateSpec) string {

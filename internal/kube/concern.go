@@ -82,6 +82,13 @@ func (c *concerns) sharing(rel *v1alpha1.Release) []types.NamespacedName {
 	return out
 }
 
+// referred reports whether any Release refers to "Kind/name" in a namespace.
+func (c *concerns) referred(at types.NamespacedName) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.by[at]) > 0
+}
+
 // of are the Releases that an object concerns.
 func (c *concerns) of(obj client.Object) []types.NamespacedName {
 	ns := obj.GetNamespace()

@@ -21,6 +21,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -72,6 +73,8 @@ type Shell struct {
 	options  Options
 	manager  manager.Manager
 	concerns *concerns
+	named    *named
+	running  context.Context //nolint:containedctx // of Run, which all watches end with
 	// Client reads from the cache.
 	Client *cluster.Client
 	// Changes has the releases whose objects changed.
@@ -104,8 +107,14 @@ func New(o Options) (*Shell, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect to the cluster at %s: %w", o.Config.Host, err)
 	}
-	return &Shell{options: o, manager: m, concerns: newConcerns(o.References),
-		Client: cluster.New(m.GetCache(), live), Changes: workload.NewChanges()}, nil
+	clients, err := kubernetes.NewForConfigAndClient(o.Config, m.GetHTTPClient())
+	if err != nil {
+		return nil, fmt.Errorf("connect to the cluster at %s: %w", o.Config.Host, err)
+	}
+	s := &Shell{options: o, manager: m, concerns: newConcerns(o.References),
+		Client: cluster.New(m.GetCache(), live), Changes: workload.NewChanges()}
+	s.named = &named{clients: clients, changed: s.mark, by: map[types.NamespacedName]*watched{}}
+	return s, nil
 }
 
 // Run watches, and runs the passes while this controller leads, until ctx ends.
@@ -113,6 +122,7 @@ func New(o Options) (*Shell, error) {
 // process must end: another one leads.
 func (s *Shell) Run(ctx context.Context, passes func(context.Context) error, told func(types.NamespacedName)) error {
 	defer s.Changes.Close()
+	s.running = ctx
 	if err := s.reach(ctx); err != nil || ctx.Err() != nil {
 		return err
 	}

@@ -61,16 +61,13 @@ func (s *Shell) watchAll(ctx context.Context, told func(types.NamespacedName)) e
 			for _, other := range s.concerns.sharing(rel) {
 				told(other)
 			}
+			s.named.prune(s.concerns.referred)
 		}
 		told(key)
 	}); err != nil {
 		return err
 	}
-	mark := func(obj client.Object, _ bool) {
-		for _, key := range s.concerns.of(obj) {
-			s.Changes.Mark(cluster.Name(key))
-		}
-	}
+	mark := func(obj client.Object, _ bool) { s.mark(obj) }
 	for _, obj := range always() {
 		if err := s.watch(ctx, obj, mark); err != nil {
 			return err
@@ -87,6 +84,13 @@ func (s *Shell) watchAll(ctx context.Context, told func(types.NamespacedName)) e
 		}
 	}
 	return s.watchLater(ctx, later, mark)
+}
+
+// mark tells that an object changed which Releases work with.
+func (s *Shell) mark(obj client.Object) {
+	for _, key := range s.concerns.of(obj) {
+		s.Changes.Mark(cluster.Name(key))
+	}
 }
 
 // watchLater waits for the definitions of kinds that are not served yet. A

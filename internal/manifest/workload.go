@@ -32,9 +32,29 @@ func (c *checker) workload(path string, s *v1alpha1.WorkloadSpec) (release.Workl
 	}
 	if s.Deployment != nil {
 		c.name(path+".deployment.name", s.Deployment.Name, "a Deployment")
-		w.Deployment = &release.Deployment{Name: s.Deployment.Name}
+		w.Deployment = &release.Deployment{Name: s.Deployment.Name, Content: c.content(path+".deployment.content", s.Deployment.Content)}
 	}
 	return w, replicas
+}
+
+func (c *checker) content(path string, s *v1alpha1.ContentSpec) release.Content {
+	if s == nil {
+		return release.Content{}
+	}
+	if len(s.ConfigMaps)+len(s.Secrets) == 0 {
+		c.add(path, "", "needs at least one of configMaps, secrets")
+	}
+	for _, list := range []struct {
+		field, what string
+		names       []string
+	}{{"configMaps", "a ConfigMap", s.ConfigMaps}, {"secrets", "a Secret", s.Secrets}} {
+		at := path + "." + list.field
+		c.distinct(at, list.names, list.what)
+		for i, name := range list.names {
+			c.object(fmt.Sprintf("%s[%d]", at, i), name, list.what)
+		}
+	}
+	return release.Content{ConfigMaps: slices.Clone(s.ConfigMaps), Secrets: slices.Clone(s.Secrets)}
 }
 
 func (c *checker) process(path string, s *v1alpha1.ProcessSpec) (*release.Process, int) {

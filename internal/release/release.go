@@ -78,7 +78,14 @@ type Endpoints struct {
 
 // Deployment names a Kubernetes Deployment of the release's own namespace.
 type Deployment struct {
-	Name string `json:"name"`
+	Name    string  `json:"name"`
+	Content Content `json:"content,omitzero"`
+}
+
+// Content names the objects whose content belongs to a version of a Deployment.
+type Content struct {
+	ConfigMaps []string `json:"configMaps,omitempty"`
+	Secrets    []string `json:"secrets,omitempty"`
 }
 
 // Probe says when an instance is ready. Without HTTP a TCP connection is enough.

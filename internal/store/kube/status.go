@@ -95,12 +95,13 @@ func told(obj *v1alpha1.Release, n Note) bool {
 // The reasons of notes.
 const (
 	InvalidSpec      = "InvalidSpec"
+	ContentNotFound  = "ContentNotFound"
 	WorkloadNotFound = "WorkloadNotFound"
 	WorkloadTaken    = "WorkloadTaken"
 	NotSupported     = "NotSupported"
 )
 
-var noteReasons = []string{InvalidSpec, WorkloadNotFound, WorkloadTaken, NotSupported}
+var noteReasons = []string{InvalidSpec, WorkloadNotFound, WorkloadTaken, ContentNotFound, NotSupported}
 
 // refused reports whether a generation of the spec is noted as refused.
 func (s *Store) refused(key types.NamespacedName, generation int64) bool {

@@ -106,7 +106,10 @@ func (r *Runtime) giveBack(ctx context.Context, rel release.Release, s *state) e
 	if err := r.dropCanary(ctx, rel.Name, s); err != nil {
 		return err
 	}
-	if err := r.patch(ctx, s.user, without(s.user)); err != nil {
+	part := without(s.user)
+	// That of the template stays: taking it off would make the pods anew.
+	part["metadata"].(map[string]any)["annotations"].(map[string]any)[cluster.ContentAnnotation] = nil
+	if err := r.patch(ctx, s.user, part); err != nil {
 		return fmt.Errorf("give Deployment %s back: %w", s.key, err)
 	}
 	r.free(rel.Name)

@@ -122,12 +122,28 @@ func (r *Runtime) retemplate(ctx context.Context, s *state, v release.Version) e
 		return fmt.Errorf("the pod template of %s is not kept any more", v.Name)
 	}
 	d := s.user.DeepCopy()
+	keepContent(d, t.Annotations[cluster.ContentAnnotation])
 	d.Spec.Template = corev1.PodTemplateSpec{ObjectMeta: t.ObjectMeta, Spec: t.Spec}
 	if err := r.client.Update(ctx, d); err != nil {
 		return err
 	}
 	s.user = d
 	return nil
+}
+
+// keepContent notes that a template stands for the content that there is now of
+// ConfigMaps and Secrets, though its annotation names another one: the person
+// went back to the version, so that the content must not start the next run.
+func keepContent(d *appsv1.Deployment, annotation string) {
+	have := d.Spec.Template.Annotations[cluster.ContentAnnotation]
+	content, as := cluster.Content(d)
+	if content == "" || have == annotation {
+		return
+	}
+	if have != as {
+		content = have
+	}
+	d.Annotations[cluster.ContentAnnotation] = content + "=" + annotation
 }
 
 func (r *Runtime) forget(ctx context.Context, s *state, v release.VersionID) error {

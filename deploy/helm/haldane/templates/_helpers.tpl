@@ -64,7 +64,12 @@ namespaces or not at all.
 {{- $_ := set $out $part (append (get $out $part) .) -}}
 {{- end -}}
 {{- with .Values.rbac.secrets -}}
-{{- $rule := dict "apiGroups" (list "") "resources" (list "secrets") "verbs" (list "get") -}}
+{{- $rule := dict "apiGroups" (list "") "resources" (list "secrets") "verbs" (list "get" "list" "watch") -}}
+{{- if not (has "*" .) -}}{{- $_ := set $rule "resourceNames" . -}}{{- end -}}
+{{- $_ := set $out "work" (append (get $out "work") $rule) -}}
+{{- end -}}
+{{- with .Values.rbac.configMaps -}}
+{{- $rule := dict "apiGroups" (list "") "resources" (list "configmaps") "verbs" (list "get" "list" "watch") -}}
 {{- if not (has "*" .) -}}{{- $_ := set $rule "resourceNames" . -}}{{- end -}}
 {{- $_ := set $out "work" (append (get $out "work") $rule) -}}
 {{- end -}}
