@@ -119,7 +119,7 @@ func (e *evidence) scrapedProvider(rel release.Release, base prometheus.Options)
 	if base.Layout.Own && len(s.Labels)+len(s.Addresses) > 0 {
 		return nil, fmt.Errorf("scrape for release %s: the series of this layout (http, istio, linkerd) stand on the versions' own pods, and spec.analysis.scrape reads a router's: leave its pods and addresses out, or name the router's layout (envoy, nginx or traefik) or series", rel.Name)
 	}
-	base.Cluster = e.variables
+	base.Layout, base.Cluster = base.Layout.Unrenamed(), e.variables
 	return prometheus.New(base)
 }
 
@@ -205,7 +205,8 @@ func (e *evidence) secret(ctx context.Context, ns, name, key string) (string, er
 // secretsFor is how long a secret is believed without asking the API again.
 const secretsFor = time.Minute
 
-// secretCache spares the API server a read for every query.
+// secretCache spares the API server a read for every query. What could not be
+// read is asked for again the next time: it may be put right at any moment.
 type secretCache struct {
 	read func(ctx context.Context, ns, name, key string) (string, error)
 	mu   sync.Mutex
@@ -214,7 +215,6 @@ type secretCache struct {
 
 type keptSecret struct {
 	value string
-	err   error
 	at    time.Time
 }
 
@@ -224,17 +224,19 @@ func (c *secretCache) get(ns, name, key string) (string, error) {
 	k, ok := c.kept[id]
 	c.mu.Unlock()
 	if ok && time.Since(k.at) < secretsFor {
-		return k.value, k.err
+		return k.value, nil
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	k = keptSecret{at: time.Now()}
-	k.value, k.err = c.read(ctx, ns, name, key)
+	value, err := c.read(ctx, ns, name, key)
+	if err != nil {
+		return "", err
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.kept == nil {
 		c.kept = map[[3]string]keptSecret{}
 	}
-	c.kept[id] = k
-	return k.value, k.err
+	c.kept[id] = keptSecret{value: value, at: time.Now()}
+	return value, nil
 }

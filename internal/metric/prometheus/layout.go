@@ -26,10 +26,16 @@ type Layout struct {
 	// Failed are labels and the values, as regular expressions, of which any one
 	// says that a series counts failed requests.
 	Failed map[string]string
+	// Canary holds the selectors of the canary's requests where they are not
+	// stable's with the other version's variables; nil: they are.
+	Canary *Layout
 }
 
 // grpcFault matches the gRPC codes that are the server's fault: UNKNOWN,
 // DEADLINE_EXCEEDED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE and DATA_LOSS.
+//
+// Traefik's code is a call's gRPC status, too, but UNKNOWN (2) where it did not see
+// one, which is so for good calls of most servers: that one is no failure there.
 const grpcFault = `2|4|12|13|14|15`
 
 // Layouts are those of the systems that Haldane knows, by their names. What a mesh
@@ -55,11 +61,11 @@ var Layouts = map[string]Layout{
 	"traefik": {
 		Requests: `traefik_service_requests_total{service=~"$namespace-$service-(http-)?[0-9]+@kubernetes.*|$namespace-.*-$service-[0-9]+@kubernetes.*"}`,
 		Buckets:  `traefik_service_request_duration_seconds_bucket{service=~"$namespace-$service-(http-)?[0-9]+@kubernetes.*|$namespace-.*-$service-[0-9]+@kubernetes.*"}`,
-		Failed:   map[string]string{"code": `5.*`},
+		Failed:   map[string]string{"code": `5..|4|12|13|14|15`},
 	},
 	"envoy": {
-		Requests: `envoy_cluster_upstream_rq{envoy_cluster_name=~".*[/_|.-]?$namespace[/_.|-].*$service([/_.|-].*)?"}`,
-		Buckets:  `envoy_cluster_upstream_rq_time_bucket{envoy_cluster_name=~".*[/_|.-]?$namespace[/_.|-].*$service([/_.|-].*)?"}`,
+		Requests: `envoy_cluster_upstream_rq{envoy_cluster_name=~"` + envoyCluster + `"}`,
+		Buckets:  `envoy_cluster_upstream_rq_time_bucket{envoy_cluster_name=~"` + envoyCluster + `"}`,
 		Unit:     0.001,
 		Failed:   map[string]string{"envoy_response_code": `5.*`},
 	},
@@ -71,10 +77,52 @@ var Layouts = map[string]Layout{
 		Failed:   map[string]string{"classification": `failure`},
 	},
 	"nginx": {
-		Requests: `nginx_ingress_controller_requests{exported_namespace="$namespace",exported_service="$service"}`,
-		Buckets:  `nginx_ingress_controller_request_duration_seconds_bucket{exported_namespace="$namespace",exported_service="$service"}`,
+		Requests: `nginx_ingress_controller_requests{` + nginxStable + `}`,
+		Buckets:  `nginx_ingress_controller_request_duration_seconds_bucket{` + nginxStable + `}`,
 		Failed:   map[string]string{"status": `5.*`},
+		Canary: &Layout{
+			Requests: `nginx_ingress_controller_requests{` + nginxCanary + `}`,
+			Buckets:  `nginx_ingress_controller_request_duration_seconds_bucket{` + nginxCanary + `}`,
+		},
 	},
+}
+
+// envoyCluster are the names of the clusters that Envoy has for a Service:
+// NAMESPACE_SERVICE_PORT (Contour), kube_NAMESPACE_SERVICE_PORT (kgateway),
+// NAMESPACE-SERVICE-PORT_SYSTEM (Gloo), NAMESPACE/GATEWAY/NAMESPACE:SERVICE:PORT
+// (Cilium). Envoy Gateway has one for all Services of a route's rule, which
+// matches for neither.
+const envoyCluster = `(.*[/_|.:])?($namespace[/_|.:]$service|$namespace-$service-[0-9]+)([/_|.:].*)?`
+
+// ingress-nginx's monitor.lua counts a request for the Service of the location
+// that it came to, whichever version answered, and names the alternative backend,
+// NAMESPACE-SERVICE-PORT, in label canary where that answered: empty or "-" where
+// it did not. A Prometheus server that labels what it scrapes with the
+// controller's own namespace and service renames these two (exported_).
+const (
+	nginxStable = `exported_namespace="$namespace",exported_service="$service",canary=~"-?"`
+	nginxCanary = `exported_namespace="$namespace",canary=~"$namespace-$service-.+"`
+)
+
+// Unrenamed is the layout where no label was renamed (exported_): what is scraped
+// without labels of the target that have the same names.
+func (l Layout) Unrenamed() Layout {
+	l.Requests, l.Buckets = unrenamed.Replace(l.Requests), unrenamed.Replace(l.Buckets)
+	if l.Canary != nil {
+		c := l.Canary.Unrenamed()
+		l.Canary = &c
+	}
+	return l
+}
+
+var unrenamed = strings.NewReplacer("exported_", "")
+
+// role is the layout with the selectors of one role's version.
+func (l Layout) role(who int) Layout {
+	if who == canary && l.Canary != nil {
+		l.Requests, l.Buckets = l.Canary.Requests, l.Canary.Buckets
+	}
+	return l
 }
 
 // of puts the matchers of a version's own instances into the selectors, where it

@@ -112,3 +112,80 @@ func TestOwnPodsNeedACluster(t *testing.T) {
 		t.Errorf("without a cluster: %v", err)
 	}
 }
+
+// TestRoutersTellTheVersionsApart: what the routers' pages say, with the Services
+// of other releases beside it; my-hello is one, hello-stable-2 another.
+func TestRoutersTellTheVersionsApart(t *testing.T) {
+	const (
+		envoy = "envoy_cluster_upstream_rq{envoy_response_code=\"%[2]s\",envoy_cluster_name=\"%[1]s\"} %[3]d\n"
+		nginx = "nginx_ingress_controller_requests{%[1]s,controller_class=\"k8s.io/ingress-nginx\",method=\"GET\",path=\"/\",status=\"%[2]s\"} %[3]d\n"
+	)
+	for name, c := range map[string]struct {
+		layout, series         string
+		stable, canary, others []string
+	}{
+		"contour": {"envoy", envoy, []string{"shop_hello-stable_80"}, []string{"shop_hello-canary_80"},
+			[]string{"shop_my-hello-stable_80", "my-shop_hello-stable_80", "shop_hello-stable-2_80", "shop_my-hello-canary_80", "other_hello-canary_80"}},
+		"kgateway": {"envoy", envoy, []string{"kube_shop_hello-stable_80"}, []string{"kube_shop_hello-canary_80"},
+			[]string{"kube_shop_my-hello-stable_80", "kube_shop_my-hello-canary_80"}},
+		"gloo": {"envoy", envoy, []string{"shop-hello-stable-80_gloo-system"}, []string{"shop-hello-canary-80_gloo-system"},
+			[]string{"shop-my-hello-stable-80_gloo-system", "shop-my-hello-canary-80_gloo-system", "my-shop-hello-stable-80_gloo-system", "shop-hello-stable-2-80_gloo-system"}},
+		"cilium": {"envoy", envoy, []string{"shop/cilium-gateway-public/shop:hello-stable:80"}, []string{"shop/cilium-gateway-public/shop:hello-canary:80"},
+			[]string{"shop/cilium-gateway-hello-stable/shop:my-hello-stable:80", "shop/cilium-gateway-public/shop:my-hello-canary:80"}},
+		"envoy gateway, which has one cluster for both": {"envoy", envoy, []string{"shop_hello-stable_80"}, []string{"shop_hello-canary_80"}, []string{"httproute/shop/hello/rule/0", "httproute/shop/my-hello/rule/0"}},
+		"ingress-nginx": {"nginx", nginx,
+			[]string{`canary="",exported_namespace="shop",ingress="hello",exported_service="hello-stable",namespace="ingress-nginx",service="metrics"`},
+			[]string{`canary="shop-hello-canary-http",exported_namespace="shop",ingress="hello",exported_service="hello-stable",namespace="ingress-nginx",service="metrics"`},
+			[]string{`canary="",exported_namespace="shop",ingress="my-hello",exported_service="my-hello-stable"`, `canary="shop-my-hello-canary-80",exported_namespace="shop",ingress="my-hello",exported_service="my-hello-stable"`}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			write := func(p *page, names []string, good, failed int) {
+				for _, n := range names {
+					p.text += fmt.Sprintf(c.series, n, "200", good) + fmt.Sprintf(c.series, n, "503", failed)
+				}
+			}
+			p, pods := &page{}, &atomic.Pointer[string]{}
+			none := "_"
+			pods.Store(&none)
+			write(p, c.stable, 100, 3)
+			write(p, c.canary, 0, 0)
+			write(p, c.others, 0, 0)
+			r, _ := shop(t, p, c.layout, pods, release.Metric{Name: "errors", Kind: release.Errors})
+			p.mu.Lock()
+			p.text = ""
+			write(p, c.stable, 120, 5)
+			write(p, c.canary, 6, 3)
+			write(p, c.others, 70, 70)
+			p.mu.Unlock()
+			sum := gather(t, r, func(s judge.Side) int64 { return s.N }, 22, 9)
+			if sum[stable].Bad != 2 || sum[canary].Bad != 3 {
+				t.Errorf("%d failed of stable and %d of the canary, want 2 and 3", sum[stable].Bad, sum[canary].Bad)
+			}
+		})
+	}
+}
+
+// TestFailuresOfGRPCBehindTraefik: NOT_FOUND (5) is the client's matter.
+func TestFailuresOfGRPCBehindTraefik(t *testing.T) {
+	l, err := Layouts["traefik"].compile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for code, want := range map[string]bool{"200": false, "404": false, "503": true, "0": false, "2": false, "5": false, "13": true, "14": true} {
+		if got := l.isFailed(map[string]string{"code": code}); got != want {
+			t.Errorf("code %s is a failure: %v, want %v", code, got, want)
+		}
+	}
+}
+
+// TestNothingIsRenamedForTheOwnScraper: no label of its targets stands in the way.
+func TestNothingIsRenamedForTheOwnScraper(t *testing.T) {
+	l := Layouts["nginx"].Unrenamed()
+	want := `nginx_ingress_controller_requests{namespace="$namespace",service="$service",canary=~"-?"}`
+	if l.Requests != want || strings.Contains(l.Buckets+l.Canary.Requests+l.Canary.Buckets, "exported_") {
+		t.Errorf("got %+v and %+v", l, *l.Canary)
+	}
+	if !strings.Contains(Layouts["nginx"].Canary.Requests, "exported_") {
+		t.Error("the known layout was changed")
+	}
+}

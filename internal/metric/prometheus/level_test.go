@@ -126,7 +126,7 @@ func TestTimesOfSamples(t *testing.T) {
 		`queue{version="$version",pod="a"} or absent(queue{version="$version"})`:     6,
 		`sum(rate(queue{version="$version"}[10s])) + sum(slots{version="$version"})`: 10,
 	} {
-		list, err := p.candidates(source(promql))
+		list, err := p.candidates(source(promql), stable)
 		if err != nil {
 			t.Fatal(err)
 		}

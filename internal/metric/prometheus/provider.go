@@ -115,7 +115,7 @@ func (p *Provider) check(m release.Metric) error {
 	case from.Process != "" || from.LLM != "" || from.Pods != "" || from.Response != "":
 		return errors.New("a Prometheus server knows no processes, no pods and no answers: remove the source, or give a query as source.prometheus")
 	case from.Prometheus != "" || from.Server.Name != "":
-		list, err := p.candidates(m)
+		list, err := p.candidates(m, stable)
 		if err != nil {
 			return err
 		}

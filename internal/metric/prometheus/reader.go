@@ -105,12 +105,12 @@ func newReader(ctx context.Context, p *Provider, s metric.Subject, c cursor) (*r
 
 // bind puts the versions into what is asked for a metric.
 func (r *reader) bind(ctx context.Context, i int, m release.Metric) error {
-	list, err := r.provider.candidates(m)
-	if err != nil {
-		return err
-	}
 	var sources [2]*source
 	for who, v := range []release.Version{r.subject.Stable, r.subject.Canary} {
+		list, err := r.provider.candidates(m, who)
+		if err != nil {
+			return err
+		}
 		vars := query.Vars{
 			Release: r.subject.Release.Name, Version: string(v.ID),
 			Role: [2]string{"stable", "canary"}[who], Window: r.provider.options.Window,
@@ -122,7 +122,7 @@ func (r *reader) bind(ctx context.Context, i int, m release.Metric) error {
 			return err
 		}
 	}
-	if list[0].level != "" {
+	if sources[stable].list[0].level != "" {
 		r.levels[i] = sources
 		return nil
 	}

@@ -27,8 +27,9 @@ type selected struct {
 }
 
 // candidates are the ways in which a metric may be exported, by preference; one
-// where that is given. Variables are not yet put in.
-func (p *Provider) candidates(m release.Metric) ([]selected, error) {
+// where that is given, for one of the two versions. Variables are not yet put in.
+func (p *Provider) candidates(m release.Metric, who int) ([]selected, error) {
+	layout := p.options.Layout.role(who)
 	switch {
 	case m.Source.Server.Name != "":
 		return p.exported(m.Source.Server)
@@ -36,9 +37,9 @@ func (p *Provider) candidates(m release.Metric) ([]selected, error) {
 		one, err := given(m)
 		return []selected{one}, err
 	case m.Kind == release.Latency:
-		return []selected{{buckets: p.options.Layout.Buckets, layout: p.layout}}, nil
+		return []selected{{buckets: layout.Buckets, layout: p.layout}}, nil
 	}
-	return []selected{{total: p.options.Layout.Requests, layout: p.layout}}, nil
+	return []selected{{total: layout.Requests, layout: p.layout}}, nil
 }
 
 // given reads source.prometheus: a query of a level, a histogram's selector, or
