@@ -103,7 +103,8 @@ func (f *flow) count(who int, p part, at time.Time, since births) (gaps int, fir
 const aloneAfter = 3 * time.Second
 
 // batches gives a batch for each metric of the flow once both versions have
-// something to compare. While the new version is alone there is nothing to
+// something to compare: that hangs on their counts, never on outcomes, as the counts
+// mode demands, and longer batches would find an outage later. While the new version is alone there is nothing to
 // compare it with, but an absolute limit holds still.
 func (f *flow) batches(at float64, metrics []release.Metric) (map[int]judge.Batch, error) {
 	f.state.Began = f.state.Began || f.state.Held[canary].N > 0 || f.times[canary].total() > 0
