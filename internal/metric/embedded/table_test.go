@@ -116,3 +116,32 @@ func (c told) comesOut(t *testing.T, fact release.Fact, kind release.MetricKind)
 		}
 	}
 }
+
+// TestScoresOfUsersAreEvidence: how far below 1 each is, for the version whose
+// answer it is about.
+func TestScoresOfUsersAreEvidence(t *testing.T) {
+	w := newModels(release.Metric{Name: "stars", Kind: release.Mean, Source: release.Source{Feedback: release.FactScores}})
+	w.subject.Release.Traffic.Embedded.Feedback = &release.TakesFeedback{}
+	r := w.open(t, embedded.New(w.recorder, nil), nil)
+	for i := range 10 {
+		for v, score := range map[release.VersionID]float64{w.subject.Stable.ID: 0.75, w.subject.Canary.ID: 0.25} {
+			id := string(v) + string(rune('a'+i))
+			w.says(v, release.Answer{}, func(o *release.Observation) { o.ID = id })
+			if err := w.recorder.Feedback("hello", release.Feedback{ID: id, Score: score, Scored: true}, time.Hour); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	got := read(t, r).Samples
+	if len(got) != 1 {
+		t.Fatalf("%d samples of one metric", len(got))
+	}
+	for _, c := range []struct {
+		side judge.Side
+		want float64
+	}{{got[0].Batch.Canary, 0.75}, {got[0].Batch.Stable, 0.25}} {
+		if len(c.side.Bins) != 1 || c.side.Bins[0] != (judge.BinCount{Bin: judge.BinOf(judge.Amount, c.want), Count: 10}) {
+			t.Errorf("%+v, want ten of %g", c.side.Bins, c.want)
+		}
+	}
+}
