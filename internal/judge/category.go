@@ -133,7 +133,7 @@ type category struct {
 }
 
 func newCategory(p Policy, h History) *category {
-	return &category{classes: newClasses(p, h.Classes)}
+	return &category{classes: newClasses(p, h.Classes), names: make([]string, 0, maxClasses)}
 }
 
 func (c *category) check(b *Batch) error {
@@ -164,7 +164,7 @@ func (c *category) update(b *Batch) {
 	}
 	c.bet(b.At, w, b.Canary.Classes, b.Stable.Classes)
 	if len(b.Names) > len(c.names) {
-		c.names = slices.Clone(b.Names)
+		c.names = append(c.names, b.Names[len(c.names):]...) // within its capacity
 	}
 }
 

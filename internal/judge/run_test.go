@@ -172,6 +172,43 @@ func TestUpdateAllocatesNothing(t *testing.T) {
 	}
 }
 
+// TestNoKindAllocates: nor what stands beside a comparison.
+func TestNoKindAllocates(t *testing.T) {
+	all := append([]scenario(nil), scenarios...)
+	all = append(all, scenario{name: "guard, and intervals beside requests", metric: Metric{Kind: Proportion, Ratio: 1.5, Guard: 5, Interval: 1}, draw: proportions(0.2, 1)},
+		scenario{name: "users", metric: Metric{Kind: Proportion, Ratio: 1.5, Difference: 0.01, Guard: 5, PerUnit: true}, draw: func(r *rand.Rand, worse, at float64, state *float64) Batch {
+			b := proportions(0.2, 1)(r, worse, at, state)
+			b.Canary.Units, b.Canary.Firsts, b.Stable.Units, b.Stable.Firsts = b.Canary.Bad, b.Canary.Bad, b.Stable.Bad, b.Stable.Bad
+			return b
+		}},
+		scenario{name: "classes with names", metric: Metric{Kind: Category, Pause: true}, draw: func(r *rand.Rand, _, at float64, _ *float64) Batch {
+			b := Batch{At: at, Share: 0.2, Canary: Side{Classes: []int64{1, 2, binomial(r, 9, 0.5)}}, Stable: Side{Classes: []int64{5, 9, 20}}}
+			b.Names = []string{"a", "b", "c", "d", "e", "f"}[:min(6, 1+int(at)/51)]
+			return b
+		}})
+	for _, s := range all {
+		run := newRun(t, s.policy(), []History{{N: 1000, Bad: 10}})
+		r, state, next := rand.New(rand.NewPCG(5, 5)), 0.0, 0
+		var batches []Batch
+		for i := range 300 {
+			b := s.draw(r, 1, float64(i), &state)
+			b.At = float64(i)
+			batches = append(batches, b)
+		}
+		for next < len(batches) { // two by two: of many the mean would be cut
+			n := testing.AllocsPerRun(1, func() {
+				if err := run.Update(0, batches[next]); err != nil {
+					t.Fatal(err)
+				}
+				next++
+			})
+			if n != 0 {
+				t.Errorf("%s: %v allocations for update %d, want 0", s.name, n, next)
+			}
+		}
+	}
+}
+
 func nan() float64 { return math.NaN() }
 
 // TestCanaryThatAnswersNothingIsSaid: in the routing mode requests that never

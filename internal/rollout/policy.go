@@ -89,7 +89,7 @@ func judgeMetric(m release.Metric, perUser bool) judge.Metric {
 	}
 	// What is known of before the run is of requests: the times of users can not be
 	// held against it, as those who fail can, who are fewer than the requests that do.
-	if m.Source == (release.Source{}) && (m.Kind == release.Errors || m.Kind == release.Latency && !perUser) {
+	if out.Kind == judge.Proportion && ofRequests(m.Source) || m.Source == (release.Source{}) && m.Kind == release.Latency && !perUser {
 		out.Guard = guarded
 	}
 	if m.Limit != nil {

@@ -35,8 +35,8 @@ func TestPolicy(t *testing.T) {
 	}
 	broken := release.Metric{Name: "broken", Kind: release.Proportion, Share: 0.5, Source: release.Source{Response: "5xx"}}
 	for _, perUser := range []bool{false, true} {
-		if got := judgeMetric(broken, perUser); got.PerUnit != perUser || (got.Interval > 0) == perUser {
-			t.Errorf("a share of answers is judged by %+v, expected users (%v) or intervals beside requests", got, perUser)
+		if got := judgeMetric(broken, perUser); got.PerUnit != perUser || (got.Interval > 0) == perUser || got.Guard != 5 {
+			t.Errorf("a share of answers is judged by %+v, expected users (%v) or intervals beside requests, and the guard", got, perUser)
 		}
 	}
 	broken.Bursts = 2 * time.Second

@@ -83,6 +83,10 @@ func serveVersion() {
 			return
 		}
 		w.Header().Set("X-Version", os.Getenv("NAME"))
+		if hurt(os.Getenv("SHARED"), os.Getenv("HURTS") != "") && draw.share() < 0.2 {
+			http.Error(w, "what both versions share is broken", http.StatusInternalServerError)
+			return
+		}
 		if draw.share() < failing || failsFor(r.Header.Get("X-User")) {
 			http.Error(w, "planted error", http.StatusInternalServerError)
 			return
@@ -120,6 +124,19 @@ func (d *dice) norm() float64 {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.r.NormFloat64()
+}
+
+// hurt reports whether what the versions share, a file, is broken; a version that
+// hurts breaks it.
+func hurt(file string, hurts bool) bool {
+	if file == "" {
+		return false
+	}
+	if hurts {
+		_ = os.WriteFile(file, nil, 0o600) // where it can not, the test waits in vain and says for what
+	}
+	_, err := os.Stat(file)
+	return err == nil
 }
 
 // failsFor reports whether every request of a user fails: FAILS_FOR lists how
