@@ -74,7 +74,7 @@ type Shell struct {
 	manager  manager.Manager
 	concerns *concerns
 	named    *named
-	running  context.Context //nolint:containedctx // of Run, which all watches end with
+	running  context.Context // of Run, which all watches end with
 	// Client reads from the cache.
 	Client *cluster.Client
 	// Changes has the releases whose objects changed.

@@ -104,13 +104,24 @@ func (r *Router) Observe(ctx context.Context, rel release.Release) (rollout.Obse
 		}
 	}
 	o.Real = shares(ready)
+	o.Pending = pending(split, ready, p != nil && p.hash != "")
+	return o, nil
+}
+
+// pending reports whether ready pods do not follow a split yet; strict: none that
+// is to have no share may be reached.
+func pending(split release.Split, ready map[release.VersionID]int32, strict bool) bool {
 	for v, n := range ready {
-		o.Pending = o.Pending || p != nil && p.hash != "" && n > 0 && split.Of(v) == 0
+		if strict && n > 0 && split.Of(v) == 0 {
+			return true
+		}
 	}
 	for _, s := range split.Shares {
-		o.Pending = o.Pending || s.Weight > 0 && ready[s.Version] == 0
+		if s.Weight > 0 && ready[s.Version] == 0 {
+			return true
+		}
 	}
-	return o, nil
+	return false
 }
 
 // Remove implements traffic.Router.
