@@ -81,3 +81,20 @@ func TestBinaryTensors(t *testing.T) {
 		})
 	}
 }
+
+// FuzzBinary reads any bytes as an answer with data after its JSON, whose length
+// the header may say wrongly.
+func FuzzBinary(f *testing.F) {
+	const head = `{"outputs":[{"datatype":"FP32","shape":[1,2],"parameters":{"binary_data_size":8}},{"datatype":"BYTES","shape":[1],"parameters":{"binary_data_size":5}}]}`
+	f.Add(head+"\x00\x00\x80\x3f\x00\x00\xc0\x7f\x01\x00\x00\x00x", int64(len(head)), []byte{3})
+	f.Add(head, int64(1), []byte{0})
+	f.Fuzz(func(t *testing.T, answer string, length int64, cuts []byte) {
+		e := exchange{path: "/v2/models/m/infer", request: `{}`, answer: answer,
+			header: http.Header{"Content-Type": {"application/octet-stream"}, "Inference-Header-Content-Length": {strconv.FormatInt(length, 10)}}}
+		one, _, got := e.pass(t, interpreterOfTests(), inOne, 0)
+		many, _, _ := e.pass(t, interpreterOfTests(), cutAt(cuts), 0)
+		if diff := cmp.Diff(one, many, cmp.Comparer(sameFloat)); diff != "" || got != answer {
+			t.Fatalf("in pieces:\n%s", diff)
+		}
+	})
+}
