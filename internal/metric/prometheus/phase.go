@@ -92,3 +92,11 @@ func (p *phase) next(at time.Time, interval time.Duration) time.Time {
 	}
 	return want
 }
+
+// ofCanary is what a poll brought of the canary: its failures are what is waited for.
+func (p *poll) ofCanary() (list []answer) {
+	for _, x := range p.parts {
+		list = append(list, x[canary].total, x[canary].bins)
+	}
+	return list
+}

@@ -213,14 +213,6 @@ func (r *reader) pause(ctx context.Context, clock *time.Timer, last, next time.T
 	return true
 }
 
-// ofCanary is what a poll brought of the canary: its failures are what is waited for.
-func (p *poll) ofCanary() (list []answer) {
-	for _, x := range p.parts {
-		list = append(list, x[canary].total, x[canary].bins)
-	}
-	return list
-}
-
 // keep hands a poll to the next Read.
 func (r *reader) keep(x poll) {
 	r.pendingMu.Lock()
