@@ -27,6 +27,12 @@ suite() { # name command...
 
 skip() { echo "skip $1: $2"; skipped+=("$1"); }
 
+fuzz() { # package fuzzer...: 20 s each
+  local package=$1 f
+  shift
+  for f; do go test -run '^$' -fuzz "^$f\$" -fuzztime 20s "$package" || return 1; done
+}
+
 export HALDANE_E2E=1 HALDANE_LONG=1 HALDANE_INTEROP_RUNS=100 HALDANE_CHANGES=1000 HALDANE_CRASH_ROUNDS=200
 
 suite "standalone figures" go test -count=1 -timeout 40m -v -run 'Outage|Killed|Identical' ./test/standalone
@@ -38,7 +44,7 @@ else
 fi
 suite "gRPC interop x100, 1,000 changes, h2spec" go test -count=1 -timeout 30m -v -run 'GRPC|Changes|H2Spec' ./test/interop
 suite "store, killed 200 times" go test -count=1 -timeout 20m -run 'Kill|Crash' ./internal/store/sqlite
-suite "demo" go test -count=1 -timeout 10m -run Story ./internal/demo
+suite "demo" go test -count=1 -timeout 10m -v -run Story ./internal/demo
 if [ "$(id -u)" = 0 ] && [ "$(uname)" = Linux ] && command -v apt-get >/dev/null || [ -n "${HALDANE_KUBECONFIG:-}" ]; then
   [ -n "${HALDANE_KUBECONFIG:-}" ] || apt-get update -qq >/dev/null 2>&1 || true
   suite "full cluster" go test -count=1 -timeout 60m -run 'Pods|Traefik|Istio|Flask' ./test/cluster
@@ -62,13 +68,17 @@ else
   skip "Flask example" "python3-flask is not installed"
 fi
 suite "LLM and prompt examples" go test -count=1 -timeout 15m -run 'LLM|Prompt' ./test/model
+suite "planted faults, servers' own metrics" go test -count=1 -timeout 15m -parallel 4 -v -run 'PlantedFaults|OwnHistogram|UnknownSeries' ./test/model
+HALDANE_LONG='' suite "alike models, 20 pairs" go test -count=1 -timeout 15m -parallel 5 -v -run AlikeModels ./test/model
+suite "fuzzing what models say" fuzz ./internal/inference FuzzScan FuzzStream FuzzAnswer FuzzRewrite
+suite "fuzzing rewrites" fuzz ./internal/release FuzzSetField
 if have nodejs command -v node && have npm command -v npm; then
   suite "OpenAI's client" go test -count=1 -timeout 10m -run Official ./test/model
 else
   skip "OpenAI's client" "node and npm are not installed (packages nodejs and npm)"
 fi
 if have python3-sklearn /usr/bin/python3 -c 'import sklearn'; then
-  suite "digits example" go test -count=1 -timeout 10m -run Digits ./test/model
+  suite "digits example" go test -count=1 -timeout 10m -v -run Digits ./test/model
 else
   skip "digits example" "scikit-learn is not installed (package python3-sklearn)"
 fi
