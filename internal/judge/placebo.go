@@ -109,7 +109,7 @@ func (r *Run) byIntervals() []string {
 
 func (p *PlaceboReport) words() string {
 	if p.Canary == 0 || p.Stable == 0 {
-		return "Stable could not be compared with itself yet."
+		return "Stable was not compared with itself: that takes evidence that tells its single requests apart, which counters of a router never do."
 	}
 	s := fmt.Sprintf("Stable was compared with itself, %s of its %s requests under the canary's share: ", grouped(float64(p.Canary)), grouped(float64(p.Canary+p.Stable)))
 	if p.Alarm {

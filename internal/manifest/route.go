@@ -1,8 +1,10 @@
 package manifest
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/haldane-project/haldane/api/v1alpha1"
 	"github.com/haldane-project/haldane/internal/release"
@@ -20,6 +22,7 @@ func (c *checker) routers(rel release.Release) {
 	if w.Rewrite != nil {
 		c.add("spec.workload.rewrite", "remove it, or set spec.traffic.embedded", "only the embedded proxy rewrites requests")
 	}
+	c.grpc(rel)
 	for i, step := range rel.Strategy.Compile(rel.Analysis, rel.Replicas).Steps {
 		if step.Mirror > 0 && t.GatewayAPI == nil && t.Istio == nil {
 			c.add("spec.strategy", "use gatewayAPI, istio or embedded", "step %d copies requests, which this router does not do", i+1)
@@ -47,6 +50,39 @@ func (c *checker) replicas(path string, s *v1alpha1.ReplicasSpec) *release.Repli
 		c.name(path+".service", s.Service, "a Service")
 	}
 	return &release.Replicas{Service: s.Service}
+}
+
+// grpcLayouts are the layouts that tell how gRPC calls ended; to the others one
+// that failed is an HTTP 200. Traefik's tells it of some.
+var grpcLayouts = []string{"istio", "linkerd"}
+
+// grpc reports what is not known of the calls of a GRPCRoute.
+func (c *checker) grpc(rel release.Release) {
+	g, a := rel.Traffic.GatewayAPI, rel.Analysis
+	if g == nil || !slices.ContainsFunc(g.Routes, func(r release.RouteRef) bool { return r.Kind == "GRPCRoute" }) {
+		return
+	}
+	for i, step := range rel.Strategy.Compile(a, rel.Replicas).Steps {
+		if step.Mirror > 0 {
+			c.add("spec.strategy", "leave mirror out, or lead the calls by an HTTPRoute, which gRPC may take too",
+				"step %d copies requests of a GRPCRoute: the Gateway API has no feature by which a gateway says that it does", i+1)
+		}
+	}
+	if !slices.ContainsFunc(a.Metrics, func(m release.Metric) bool { return m.Kind == release.Errors && m.Source == (release.Source{}) }) {
+		return
+	}
+	series := func(path string, s release.Series) {
+		if s.Requests == "" && !slices.Contains(grpcLayouts, s.Layout) {
+			c.add(path, "write layout: "+strings.Join(grpcLayouts, " or ")+", series with the label of the gRPC status, or give the metrics of kind errors a source",
+				"the layout %s does not tell which calls of a GRPCRoute failed: they are HTTP 200", cmp.Or(s.Layout, "http"))
+		}
+	}
+	if a.Prometheus != nil {
+		series("spec.analysis.prometheus.layout", a.Prometheus.Series)
+	}
+	if a.Scrape != nil {
+		series("spec.analysis.scrape.layout", a.Scrape.Series)
+	}
 }
 
 func (c *checker) gatewayAPI(path string, s *v1alpha1.GatewayAPISpec) *release.GatewayAPI {

@@ -86,6 +86,8 @@ func (a App) checkTraffic() Problems {
 	need(a.Host == "" || host.MatchString(a.Host), "host", "is %q; expected a name such as hello.example.org", a.Host)
 	need(a.Protocol != "grpc" || a.Router != "nginx", "router", "is nginx, which is rendered for http; take another for grpc")
 	e := a.Evidence
+	need(a.Protocol != "grpc" || a.Router != "gatewayapi" || e.Layout == "istio" || e.Layout == "linkerd", "layout",
+		"is %q, which does not tell failed gRPC calls, HTTP 200, from good ones; expected istio or linkerd (or write analysis.prometheus.series into a Release of your own)", e.Layout)
 	need(e.Prometheus != "" || e.Scrape != "", "prometheus", "or --scrape is missing: where are the counters that tell the versions apart?")
 	u, err := url.Parse(e.Prometheus)
 	need(e.Prometheus == "" || err == nil && u.User == nil && u.Host != "" && (u.Scheme == "http" || u.Scheme == "https"),

@@ -43,7 +43,7 @@ func apps() map[string]render.App {
 	}
 	a := app("gatewayapi")
 	a.Protocol, a.Gateway, a.Host, a.MaxReplicas, a.Replicas = "grpc", "public", "*.example.org", 9, 3
-	a.Evidence.Layout = "envoy"
+	a.Evidence.Layout = "linkerd"
 	all["grpc"] = a
 	a = app("istio")
 	a.Gateway, a.Host, a.User, a.Replicas = "infra/public", "hello.example.org", 10001, 1
@@ -149,7 +149,10 @@ func TestProblems(t *testing.T) {
 		"--layout is missing, or one of": func(a *render.App) {
 			a.Evidence = render.Evidence{Scrape: "9100", Pods: "traefik/app=x"}
 		},
-		"--layout is \"haproxy\"":    func(a *render.App) { a.Evidence.Layout = "haproxy" },
+		"--layout is \"haproxy\"": func(a *render.App) { a.Evidence.Layout = "haproxy" },
+		"failed gRPC calls": func(a *render.App) {
+			a.Protocol, a.Router, a.Gateway, a.Evidence.Layout = "grpc", "gatewayapi", "public", "envoy"
+		},
 		"which is rendered for http": func(a *render.App) { a.Protocol, a.Router = "grpc", "nginx" },
 	} {
 		a := app("replicas")

@@ -108,6 +108,12 @@ func TestGRPCRoute(t *testing.T) {
 	if err := w.apply(s); err == nil || !strings.Contains(err.Error(), "can not match the path /greet") {
 		t.Errorf("error %v: want one that names the path", err)
 	}
+	s = traffictest.Split(500)
+	s.Mirror = &release.Mirror{Version: traffictest.B, Share: 1000}
+	if err := w.apply(s); err == nil || !strings.Contains(err.Error(), "no gateway can say that it copies") {
+		t.Errorf("error %v: want one that says why nothing is copied", err)
+	}
+	must(t, w.apply(traffictest.Split(500)))
 	w.rest(t)
 	if diff := cmp.Diff(before, w.rules(t, "grpcroutes", "hello")); diff != "" {
 		t.Errorf("at rest:\n%s", diff)

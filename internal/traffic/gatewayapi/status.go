@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+	"sigs.k8s.io/gateway-api/pkg/features"
 
 	"github.com/haldane-project/haldane/internal/release"
 )
@@ -56,8 +57,12 @@ func accepted(u *unstructured.Unstructured) (bool, error) {
 }
 
 // mirrors reports why an implementation does not copy requests of a route. The
-// Gateway and its class are asked for at the server: nothing else needs them.
+// Gateway and its class are asked for at the server: nothing else needs them. Of
+// GRPCRoutes the Gateway API has no feature by which a class could say that it does.
 func (t technology) mirrors(ctx context.Context, u *unstructured.Unstructured, share release.Weight) error {
+	if u.GetKind() != "HTTPRoute" {
+		return fmt.Errorf("%s %s: no gateway can say that it copies requests of this kind of route, so none is copied: use a plan without mirror, or an HTTPRoute", u.GetKind(), u.GetName())
+	}
 	c, err := commonOf(u)
 	if err != nil {
 		return err
@@ -78,7 +83,7 @@ func (t technology) mirrors(ctx context.Context, u *unstructured.Unstructured, s
 		if err := t.client.Live(ctx, key("", string(g.Spec.GatewayClassName)), &class); err != nil {
 			return fmt.Errorf("read GatewayClass %s: %w", g.Spec.GatewayClassName, err)
 		}
-		for _, f := range mirrorFeatures(u.GetKind(), share) {
+		for _, f := range mirrorFeatures(share) {
 			if !slices.ContainsFunc(class.Status.SupportedFeatures, func(s gatewayv1.SupportedFeature) bool { return string(s.Name) == f }) {
 				return fmt.Errorf("GatewayClass %s does not list %s among its supported features, so no request is copied: use a plan without mirror, or another gateway", class.Name, f)
 			}
@@ -87,9 +92,10 @@ func (t technology) mirrors(ctx context.Context, u *unstructured.Unstructured, s
 	return nil
 }
 
-func mirrorFeatures(kind string, share release.Weight) []string {
-	if share == release.Full {
-		return []string{kind + "RequestMirror"}
+func mirrorFeatures(share release.Weight) []string {
+	list := []string{string(features.SupportHTTPRouteRequestMirror)}
+	if share != release.Full {
+		list = append(list, string(features.SupportHTTPRouteRequestPercentageMirror))
 	}
-	return []string{kind + "RequestMirror", kind + "RequestPercentageMirror"}
+	return list
 }
