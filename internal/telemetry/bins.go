@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/haldane-project/haldane/internal/judge"
+	"github.com/haldane-project/haldane/internal/release"
 )
 
 // Latencies are counted in the judge's own bins, so that a histogram is
@@ -18,6 +19,11 @@ const numBins = 1280
 // binOf gives the bin of a duration.
 func binOf(d time.Duration) int32 {
 	return min(judge.BinOf(scale, max(d, 0).Seconds()), numBins-1)
+}
+
+// sizeBin gives the bin of an answer's size, on the scale of judge.Amount.
+func sizeBin(o *release.Observation) int32 {
+	return min(judge.BinOf(judge.Amount, float64(max(o.Out, 0))), numBins-1)
 }
 
 // middle gives the value in seconds that stands for all of a bin.

@@ -20,7 +20,9 @@ type second struct {
 	faults   int64 // clients' own
 	mirrored int64
 	shielded int64
+	class    [classes]int64   // requests by the class of their status code
 	ok       []judge.BinCount // total time of successful requests
+	sizes    []judge.BinCount // of their answers
 }
 
 // ring keeps the last seconds, oldest first from next on.
@@ -69,6 +71,13 @@ func (s *series) tick(now time.Time) {
 		p.ok.bins[i] = t.ok.bins[i] - p.ok.bins[i]
 	}
 	next.ok = sparse(p.ok.bins[:])
+	for i := range p.sizes {
+		p.sizes[i] = t.sizes[i] - p.sizes[i]
+	}
+	next.sizes = sparse(p.sizes[:])
+	for i, by := range t.codes {
+		next.class[i] = by[release.OK] + by[release.Failed] - p.codes[i][release.OK] - p.codes[i][release.Failed]
+	}
 	s.previous = t
 	s.ring.push(next)
 }
@@ -84,14 +93,18 @@ func (r *Recorder) History(rel string, v release.VersionID, from, to time.Time) 
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var c Count
-	var dense [numBins]int64
+	var dense, sizes [numBins]int64
 	s.ring.between(from, to, func(x *second) {
 		c.N += x.requests
 		c.Bad += x.failed
+		for i, n := range x.class {
+			c.Class[i] += n
+		}
 		spread(dense[:], x.ok)
+		spread(sizes[:], x.sizes)
 		c.Seconds = append(c.Seconds, x.ok)
 	})
-	c.Bins = sparse(dense[:])
+	c.Bins, c.Bytes = sparse(dense[:]), sparse(sizes[:])
 	return c
 }
 

@@ -55,8 +55,9 @@ type tally struct {
 	shielded  int64
 	inBytes   int64
 	outBytes  int64
-	ok        histogram // total time of successful requests
-	other     histogram // total time of the others
+	ok        histogram      // total time of successful requests
+	sizes     [numBins]int64 // of their answers (judge.Amount)
+	other     histogram      // total time of the others
 	firstByte histogram
 }
 
@@ -142,6 +143,7 @@ func (t *tally) count(o *release.Observation) {
 	}
 	if o.Outcome == release.OK {
 		t.ok.add(o.Total)
+		t.sizes[sizeBin(o)]++
 		return
 	}
 	t.other.add(o.Total)
@@ -171,6 +173,9 @@ func (t *tally) merge(x *tally) {
 	t.inBytes += x.inBytes
 	t.outBytes += x.outBytes
 	t.ok.merge(&x.ok)
+	for i, n := range x.sizes {
+		t.sizes[i] += n
+	}
 	t.other.merge(&x.other)
 	t.firstByte.merge(&x.firstByte)
 }

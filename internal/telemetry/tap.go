@@ -286,7 +286,7 @@ func (t *Tap) fault(stripe, who int, share release.Weight, o *release.Observatio
 func (t *Tap) ended(who int, share release.Weight, o *release.Observation) ended {
 	e := ended{
 		begin: o.Begin.UnixNano(), share: share, who: uint8(who), stage: o.Stage, failed: o.Outcome == release.Failed,
-		class: uint8(classOf(o.Status)), bin: uint16(binOf(o.Total)), bytes: uint16(min(judge.BinOf(judge.Amount, float64(max(o.Out, 0))), numBins-1)), //nolint:gosec // all of them fit
+		class: uint8(classOf(o.Status)), bin: uint16(binOf(o.Total)), bytes: uint16(sizeBin(o)), //nolint:gosec // all of them fit
 	}
 	if t.users != nil {
 		e.unit = o.Unit

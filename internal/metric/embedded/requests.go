@@ -135,16 +135,23 @@ func (r *requests) sideOf(m release.Metric, c telemetry.Count) judge.Side {
 	return judge.Side{N: c.N, Bad: c.Bad, Units: c.Users, Firsts: c.Firsts}
 }
 
-// historyOf is what the judge starts from; of a response's size and status
-// nothing is kept from before a run.
+// historyOf is what the judge starts from: of requests, also where users count.
 func historyOf(m release.Metric, c telemetry.Count) judge.History {
-	if m.Source.Response != "" {
-		return judge.History{}
+	switch m.Source.Response {
+	case clientErrors:
+		return judge.History{N: c.N, Bad: c.Class[4]}
+	case serverErrors:
+		return judge.History{N: c.N, Bad: c.Class[5]}
+	case size:
+		return judge.History{Bins: c.Bytes}
 	}
-	h := judge.History{N: c.N, Bad: c.Bad}
-	if m.Kind == release.Latency {
-		h = judge.History{Bins: c.Bins}
+	switch m.Kind {
+	case release.Errors:
+		return judge.History{N: c.N, Bad: c.Bad}
+	case release.Rate:
+		return judge.History{N: c.N, Bad: c.N}
 	}
+	h := judge.History{Bins: c.Bins}
 	if len(h.Bins) > 0 {
 		h.Seconds = c.Seconds
 	}

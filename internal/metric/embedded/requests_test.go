@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/haldane-project/haldane/internal/metric/embedded"
 	"github.com/haldane-project/haldane/internal/release"
@@ -51,6 +52,47 @@ func TestAnswersAreEvidence(t *testing.T) {
 			t.Errorf("%+v: error %v, want one about %q", c.metric, err, c.want)
 		}
 	}
+}
+
+// TestHistoryOfAnswers: of status codes and sizes, too, the judge knows what stable
+// did before the run.
+func TestHistoryOfAnswers(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(
+			release.Metric{Name: "not-found", Kind: release.Proportion, Source: release.Source{Response: "4xx"}},
+			release.Metric{Name: "broken", Kind: release.Proportion, Source: release.Source{Response: "5xx"}},
+			release.Metric{Name: "size", Kind: release.Amount, Source: release.Source{Response: "bytes"}},
+			release.Metric{Name: "rate", Kind: release.Rate},
+		)
+		w.weight = 0
+		ctx, stop := context.WithCancel(t.Context())
+		go w.recorder.Run(ctx)
+		time.Sleep(500 * time.Millisecond) // between two ticks of the recorder
+		for range 10 {
+			w.observe(w.subject.Stable.ID, release.OK, func(o *release.Observation) { o.Status, o.Out = 404, 1000 })
+			w.serve(w.subject.Stable.ID, 8, 1)
+			time.Sleep(time.Second)
+		}
+		w.subject.Started = time.Now()
+		r := w.open(t, embedded.New(w.recorder, nil), nil)
+		h, err := r.History(ctx)
+		if err != nil || len(h) != 4 {
+			t.Fatalf("%d histories, %v", len(h), err)
+		}
+		for i, bad := range []int64{10, 10} {
+			if h[i].N != 100 || h[i].Bad != bad {
+				t.Errorf("history %d is %+v, want %d of 100", i, h[i], bad)
+			}
+		}
+		if len(h[2].Bins) != 2 || h[2].Bins[0].Count != 80 || h[2].Bins[1].Count != 10 {
+			t.Errorf("sizes were %+v, want 80 empty answers and 10 of 1000 bytes", h[2].Bins)
+		}
+		if h[3].N != 100 || h[3].Bad != 100 {
+			t.Errorf("the rate was %+v, want all of 100", h[3])
+		}
+		r.Close()
+		stop()
+	})
 }
 
 // TestReadingHasPlaceboAndDivision: stable's requests in two parts, and where
