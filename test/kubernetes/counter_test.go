@@ -126,7 +126,8 @@ const latencyOnly = "{name: latency, kind: latency}"
 // gateway's histogram, one of whose bounds it crosses, and an identical version
 // passes beside it, on a machine that all of this keeps busy.
 func TestTail(t *testing.T) {
-	n := long(2, 6)
+	onlyLong(t)
+	const n = 6
 	v1 := []string{"LATENCY=2ms", "TAIL=80ms"}
 	const plan = "{canary: {steps: [{weight: 50, minRequests: 2000, require: noHarm}]}, bake: 0s}"
 	var mu sync.Mutex
