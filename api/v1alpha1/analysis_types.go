@@ -43,7 +43,10 @@ type AnalysisSpec struct {
 	Preset string `json:"preset,omitempty"`
 	// Metrics that are compared. Where the embedded proxy copies requests
 	// (strategy.shadow, or mirror in a step), answers, of kind agreement, is a
-	// third one by default. Default: errors and latency.
+	// third one by default. Of the default latency a promotion needs the proof only
+	// where Haldane's own proxy measures it, since the bounds of routers' histograms
+	// (prometheus, scrape) are mostly too far apart for one. Default: errors and
+	// latency.
 	// +kubebuilder:validation:MaxItems=50
 	// +optional
 	Metrics []MetricSpec `json:"metrics,omitempty"`

@@ -30,6 +30,9 @@ func (c *checker) analysis(path string, s *v1alpha1.AnalysisSpec, copied bool) r
 	specs := c.withPreset(path+".preset", s.Preset, s.Metrics)
 	if len(specs) == 0 {
 		specs = []v1alpha1.MetricSpec{{Name: "errors", Kind: string(release.Errors)}, {Name: "latency", Kind: string(release.Latency)}}
+		if s.Prometheus != nil || s.Scrape != nil { // the bounds of few routers' histograms can prove the margin
+			specs[1].Required = new(bool)
+		}
 		if copied {
 			specs = append(specs, v1alpha1.MetricSpec{Name: "answers", Kind: string(release.Agreement)})
 		}

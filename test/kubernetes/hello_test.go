@@ -20,9 +20,8 @@ import (
 const exampleApp = "../../examples/hello"
 
 // example is the text of examples/hello/kubernetes/gateway.yaml with what a user
-// of this cluster would write otherwise: the gateway's namespace, where its
-// counters are, and that no proof of latency is waited for on a machine that
-// all of this keeps busy. Pairs of others are replaced, too.
+// of this cluster would write otherwise: the gateway's namespace and where its
+// counters are. Pairs of others are replaced, too.
 func (w *world) example(others ...string) string {
 	w.Helper()
 	b, err := os.ReadFile(exampleApp + "/kubernetes/gateway.yaml")
@@ -34,7 +33,6 @@ func (w *world) example(others ...string) string {
 		"  - name: traefik\n    namespace: traefik\n", "  - name: " + w.traefik.Gateway + "\n    namespace: " + w.ns + "\n",
 		"      pods:\n        labels:\n          app.kubernetes.io/name: traefik\n        namespace: traefik\n      port: 9100\n",
 		fmt.Sprintf("      addresses: [%q]\n", scraped(w.traefik)),
-		"  analysis:\n", "  analysis:\n    metrics: [{name: errors, kind: errors}, {name: latency, kind: latency, required: false}]\n",
 	}, others...)
 	for i := 0; i < len(pairs); i += 2 {
 		if strings.Count(text, pairs[i]) != 1 {
