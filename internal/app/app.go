@@ -118,9 +118,7 @@ func build(ctx context.Context, o Options, tokens []web.Token, traced spans) (_ 
 	if err != nil {
 		return standalone.Parts{}, err
 	}
-	m.recorder.SetUsage(usage(procs, o.Log))
-	m.recorder.SetInFlight(inFlight(rt))
-	m.countLosses(rt, evals)
+	m.follow(procs, rt, evals, o.Log)
 	hears, told, err := sinks(o)
 	if err != nil {
 		return standalone.Parts{}, err

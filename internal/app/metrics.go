@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"maps"
 	"net/http"
 	"path/filepath"
@@ -24,6 +25,7 @@ import (
 	"github.com/haldane-project/haldane/internal/telemetry"
 	"github.com/haldane-project/haldane/internal/telemetry/history"
 	router "github.com/haldane-project/haldane/internal/traffic/embedded"
+	"github.com/haldane-project/haldane/internal/workload/process"
 )
 
 // metrics is everything that is measured: the recorder of requests, and the
@@ -173,6 +175,13 @@ func nameOf(rel release.Release, st rollout.State, v release.VersionID) string {
 		return rel.Version.Name
 	}
 	return string(v)
+}
+
+// follow measures what runs, and counts what is not done of what was to be.
+func (m *metrics) follow(procs *process.Runtime, rt *router.Router, evals *evaluate.Recorder, log *slog.Logger) {
+	m.recorder.SetUsage(usage(procs, log))
+	m.recorder.SetInFlight(inFlight(rt))
+	m.countLosses(rt, evals)
 }
 
 // countLosses adds the counters of what was to be done beside the traffic and was not.

@@ -42,11 +42,7 @@ const longest = 56
 
 func (a App) check() Problems {
 	var out Problems
-	need := func(ok bool, field, format string, args ...any) {
-		if !ok {
-			out = append(out, Problem{field, fmt.Sprintf(format, args...)})
-		}
-	}
+	need := out.need
 	need(label.MatchString(a.Name) && len(a.Name) <= longest, "name", "is %q; expected at most %d small letters, digits and -", a.Name, longest)
 	need(a.Namespace == "" || label.MatchString(a.Namespace), "namespace", "is %q; expected small letters, digits and -", a.Namespace)
 	need(image.MatchString(a.Image), "image", "is %q; expected an image such as registry.example/hello:v1", a.Image)
@@ -70,13 +66,16 @@ func (a App) check() Problems {
 	return append(out, a.checkTraffic()...)
 }
 
+// need adds a problem with a field unless it is as it should be.
+func (p *Problems) need(ok bool, field, format string, args ...any) {
+	if !ok {
+		*p = append(*p, Problem{field, fmt.Sprintf(format, args...)})
+	}
+}
+
 func (a App) checkTraffic() Problems {
 	var out Problems
-	need := func(ok bool, field, format string, args ...any) {
-		if !ok {
-			out = append(out, Problem{field, fmt.Sprintf(format, args...)})
-		}
-	}
+	need := out.need
 	need(slices.Contains(Routers, a.Router), "router", "is %q; expected one of %s", a.Router, strings.Join(Routers, ", "))
 	need(a.Router != "gatewayapi" || a.Gateway != "", "gateway", "is missing; expected the Gateway that users come through, NAME or NAMESPACE/NAME")
 	for _, part := range strings.SplitN(a.Gateway, "/", 2) {
@@ -85,7 +84,12 @@ func (a App) checkTraffic() Problems {
 	need(a.Gateway == "" || a.Router == "gatewayapi" || a.Router == "istio", "gateway", "has no meaning with --router %s", a.Router)
 	need(a.Host == "" || host.MatchString(a.Host), "host", "is %q; expected a name such as hello.example.org", a.Host)
 	need(a.Protocol != "grpc" || a.Router != "nginx", "router", "is nginx, which is rendered for http; take another for grpc")
-	e := a.Evidence
+	return append(out, a.checkEvidence()...)
+}
+
+func (a App) checkEvidence() Problems {
+	var out Problems
+	need, e := out.need, a.Evidence
 	need(a.Protocol != "grpc" || a.Router != "gatewayapi" || e.Layout == "istio" || e.Layout == "linkerd", "layout",
 		"is %q, which does not tell failed gRPC calls, HTTP 200, from good ones; expected istio or linkerd (or write analysis.prometheus.series into a Release of your own)", e.Layout)
 	need(e.Prometheus != "" || e.Scrape != "", "prometheus", "or --scrape is missing: where are the counters that tell the versions apart?")

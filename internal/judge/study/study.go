@@ -187,7 +187,7 @@ type LongCheck struct {
 	each func(done func(Null))
 }
 
-// LongChecks, the quick cells of each first.
+// LongChecks are the checks with many runs, the quick cells of each first.
 var LongChecks = []LongCheck{
 	{"errors", fmt.Sprintf(`Half an hour at 1,000 requests/s, %d releases a cell, a look after every error of the canary, at the end of
 every second and, until the canary has answered %d requests and wherever the evidence is within %d nats of the bar, after

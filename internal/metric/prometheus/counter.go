@@ -51,45 +51,67 @@ func (m marks) gain(a answer, since births, r *reading) (sum count, newest float
 // grow is what one series gained, with the time of its newest sample; 0: it has
 // none that counts.
 func (m marks) grow(s series, b births) (n int64, newest float64, gaps int) {
-	name, since := identity(s.labels), b.of(s.labels)
-	last, known := m[name]
-	var grown float64
-	still := false // it did not grow over its last two samples before since
+	name := identity(s.labels)
+	one := climb{births: b, from: b.of(s.labels)}
+	one.last, one.known = m[name]
 	for _, x := range s.samples {
-		if !x.counted() || known && x.t <= last.T {
-			continue
+		if x.counted() && (!one.known || x.t > one.last.T) {
+			one.take(x)
 		}
-		gain, from := 0.0, last.T
-		switch across := known && b.another && last.T <= b.since; {
-		case !known && x.t <= since:
-		case across && x.t <= b.since:
-			still = x.v == last.V
-		case across && !still:
-		case !known:
-			gain, from = x.v, x.t-b.apart
-		case x.t-last.T > max(b.gap, leastGap):
-			gaps++
-		case x.v < last.V:
-			gain = x.v
-		default:
-			gain = x.v - last.V
-		}
-		if gain > mostGained {
-			gain, gaps = 0, gaps+1
-		}
-		if gain > 0 {
-			b.saw.note(x.t)
-		}
-		if from >= b.warm {
-			grown += gain
-		}
-		last, known = mark{x.t, x.v}, true
 	}
-	if _, marked := m[name]; !known || !marked && len(m) >= maxSeries {
-		return 0, 0, gaps
+	if _, marked := m[name]; !one.known || !marked && len(m) >= maxSeries {
+		return 0, 0, one.gaps
 	}
-	m[name] = last
-	return int64(math.Round(grown)), last.T, gaps
+	m[name] = one.last
+	return int64(math.Round(one.grown)), one.last.T, one.gaps
+}
+
+// climb is what a series gains, sample by sample.
+type climb struct {
+	births
+	from  float64 // when one without a mark began at zero
+	last  mark
+	known bool // there is a last
+	still bool // it did not grow over its last two samples before since
+	grown float64
+	gaps  int
+}
+
+// take counts what one sample adds to the last.
+func (c *climb) take(x sample) {
+	gain, from := c.gain(x)
+	if gain > mostGained {
+		gain = 0
+		c.gaps++
+	}
+	if gain > 0 {
+		c.saw.note(x.t)
+	}
+	if from >= c.warm {
+		c.grown += gain
+	}
+	c.last, c.known = mark{x.t, x.v}, true
+}
+
+// gain is what a sample adds, and when that began to come.
+func (c *climb) gain(x sample) (gain, from float64) {
+	switch across := c.known && c.another && c.last.T <= c.since; {
+	case !c.known && x.t <= c.from:
+		return 0, c.last.T
+	case across && x.t <= c.since:
+		c.still = x.v == c.last.V
+		return 0, c.last.T
+	case across && !c.still:
+		return 0, c.last.T
+	case !c.known:
+		return x.v, x.t - c.apart
+	case x.t-c.last.T > max(c.gap, leastGap):
+		c.gaps++
+		return 0, c.last.T
+	case x.v < c.last.V:
+		return x.v, c.last.T
+	}
+	return x.v - c.last.V, c.last.T
 }
 
 // What a counter can be: more can not be told apart one by one, and no server
