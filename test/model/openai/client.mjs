@@ -44,8 +44,7 @@ const cases = {
   async 'chat, streamed without usage'(c) {
     const chunks = await collect(c.chat.completions.create({ model, messages, seed: 1, stream: true }));
     assert.ok(chunks.every((x) => !x.usage && x.choices.length === 1));
-    // A server that the proxy asks for counts says so in every chunk, as OpenAI's does.
-    return chunks.map(({ usage, ...rest }) => rest);
+    return chunks;
   },
   async 'chat, by the stream helper'(c) {
     const r = await c.chat.completions.stream({ model, messages, seed: 3 }).finalChatCompletion();
@@ -118,15 +117,18 @@ const cases = {
     const stream = await c.chat.completions.create({ model, messages, seed: 1, stream: true });
     for await (const chunk of stream) {
       stream.controller.abort();
-      const { usage, ...rest } = chunk;
-      return rest;
+      return chunk;
     }
   },
 };
 
+// compared is a plain copy of what a case returned. A server that the proxy asks
+// for counts adds a usage of null to every chunk, as OpenAI's does.
+const compared = (x) => JSON.parse(JSON.stringify(x, (key, value) => (key === 'usage' && value === null ? undefined : value)));
+
 for (const [name, run] of Object.entries(cases)) {
   const [want, got] = [await run(straight), await run(proxied)];
-  assert.deepEqual(JSON.parse(JSON.stringify(got)), JSON.parse(JSON.stringify(want)), name);
+  assert.deepEqual(compared(got), compared(want), name);
   console.log('ok', name);
 }
 console.log(`${Object.keys(cases).length} cases`);
