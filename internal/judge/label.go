@@ -54,10 +54,13 @@ var alternatives = []alternative{
 	{absolute: true, v: 0.99, prior: 2.7, period: 1},
 }
 
-// rate is the canary's rate under the alternative when stable's is s.
+// rate is the canary's rate under the alternative when stable's is s. Where bad
+// units are rare each of the canary's tells nearly all that one can, log 1/w, by
+// any rate far above stable's: there the alternative stands for an outage of a
+// part of the requests as well, whose good ones would rule out a total one.
 func (a alternative) rate(s float64) float64 {
 	if a.absolute {
-		return min(max(a.v, 1.2*s), 1-1e-12)
+		return min(max(a.v*min(1, max(s/rare, partOfOutage)), 1.2*s), 1-1e-12)
 	}
 	return min(oddsTimes(s, a.v), 1-1e-12)
 }
@@ -73,6 +76,9 @@ func (a alternative) odds() float64 {
 }
 
 const (
+	rare         = 1e-3 // stable's rate
+	partOfOutage = 0.25
+
 	blindOutage = 200
 	blindUntil  = 200 // stable's units
 )

@@ -114,6 +114,41 @@ func TestOutageIsFailedWithinThreeCanaryRequests(t *testing.T) {
 	}
 }
 
+// An outage of a fifth of the requests, where stable has no errors and counters are
+// read four times a second: the limit is 2.2 bad answers (5.3 nats for half of
+// alpha, at 0.48 nats a canary request), and reading adds up to one.
+func TestPartOfAnOutageIsFailedByItsFirstErrors(t *testing.T) {
+	const runs = 400
+	bad := 0
+	for seed := range uint64(runs) {
+		rnd := rand.New(rand.NewPCG(seed, 2))
+		r := newRun(t, twoMetrics(), []History{{N: 2000}, {}})
+		for at := 0.25; !r.failed; at += 0.25 {
+			b := Batch{At: at}
+			for range 50 {
+				switch canary := rnd.Float64() < 0.1; {
+				case !canary:
+					b.Stable.N++
+				case rnd.Float64() < 0.2:
+					b.Canary.Bad++
+					fallthrough
+				default:
+					b.Canary.N++
+				}
+			}
+			bad += int(b.Canary.Bad)
+			if err := r.Update(0, b); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	mean := float64(bad) / runs
+	t.Logf("%.2f bad answers", mean)
+	if mean > 3.8 {
+		t.Errorf("%.2f bad answers until the fail, want at most 3.8", mean)
+	}
+}
+
 func TestSnapshotContinuesBitForBit(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(3, 4))
 	w := world{rnd: rnd, bad: [2]float64{0.01, 0.015}, median: [2]float64{0.1, 0.105}, share: 0.2}
