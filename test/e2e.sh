@@ -72,7 +72,7 @@ else
 fi
 suite "LLM and prompt examples" go test -count=1 -timeout 15m -run 'LLM|Prompt' ./test/model
 suite "planted faults, servers' own metrics" go test -count=1 -timeout 15m -parallel 4 -v -run 'PlantedFaults|OwnHistogram|UnknownSeries' ./test/model
-suite "alike models, 20 pairs" go test -count=1 -timeout 15m -parallel 5 -v -run AlikeModels ./test/model
+suite "alike models, 20 pairs" go test -count=1 -timeout 15m -parallel 4 -v -run AlikeModels ./test/model
 suite "fuzzing what models say" fuzz ./internal/inference FuzzScan FuzzStream FuzzAnswer FuzzRewrite
 suite "fuzzing rewrites" fuzz ./internal/release FuzzSetField
 if have nodejs command -v node && have npm command -v npm; then

@@ -23,6 +23,9 @@ const (
 "strict":true,"schema":{"type":"object","properties":{"gas":{"type":"string","enum":["firedamp","whitedamp"]},"deadly":{"type":"boolean"}},"required":["gas","deadly"],"additionalProperties":false}}}}`
 )
 
+// brief asks for answers of about one length.
+const brief = `{"model":"ngram","stream":true,"messages":[{"role":"system","content":"Answer in two sentences."},{"role":"user","content":"What is firedamp?"}]}`
+
 // half is the share at which the versions of these tests are compared.
 const half = 0.5
 
@@ -59,7 +62,7 @@ func TestPlantedFaultsAreRolledBack(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			d := start(t)
-			run := d.versions(f.env, f.body, 20)
+			run := d.versions(quick, f.env, f.body, 20)
 			rep := d.deciding(run.Name)
 			reason, _, _ := strings.Cut(run.Why, ":")
 			if run.Phase != "RolledBack" || reason != f.metric && !slices.Contains(f.besides, reason) {
@@ -91,18 +94,27 @@ func limit(threshold, share float64) float64 {
 	return threshold / (bad + good)
 }
 
+// quick is a server whose faults are found soon. The times of steady are far above
+// what a busy machine adds to them, so that two such servers are seen to be alike.
+var (
+	quick  = map[string]string{"FIRST_TOKEN": "10ms", "PER_TOKEN": "1ms"}
+	steady = map[string]string{"FIRST_TOKEN": "40ms", "PER_TOKEN": "2ms", "IGNORE_SEED": "true"}
+)
+
 // versions releases a second server beside a first one, under a load of requests
 // a second, and returns how its run ended or why it stopped.
 // The rate is low, so that a busy machine does not hide the servers' own times.
-func (d *daemon) versions(env map[string]string, body string, rate float64) v1alpha1.RunStatus {
+func (d *daemon) versions(both, canary map[string]string, body string, rate float64) v1alpha1.RunStatus {
 	d.Helper()
-	quick := map[string]string{"FIRST_TOKEN": "10ms", "PER_TOKEN": "1ms", "SEED": "101"}
-	d.release("v1.yaml", d.manifest("v1", server(d.T, quick)))
+	with := func(seed string, others map[string]string) map[string]string {
+		env := maps.Clone(both)
+		env["SEED"] = seed
+		maps.Copy(env, others)
+		return env
+	}
+	d.release("v1.yaml", d.manifest("v1", server(d.T, with("101", nil))))
 	users(d, chat, body, rate)
-	canary := maps.Clone(quick)
-	canary["SEED"] = "202"
-	maps.Copy(canary, env)
-	r := d.release("v2.yaml", d.manifest("v2", server(d.T, canary)))
+	r := d.release("v2.yaml", d.manifest("v2", server(d.T, with("202", canary))))
 	if r.Status.Run == nil {
 		d.Fatalf("there is no run: %s", r.Status.Message)
 	}
@@ -112,6 +124,8 @@ func (d *daemon) versions(env map[string]string, body string, rate float64) v1al
 // manifest is a release of a model that is promoted only once its new version is
 // proven to be at most half as slow again to each of its tokens, and half as long.
 // Some requests are copied to both versions besides, so that answers are compared.
+// What one model says twice has few words in common: half of such answers are less
+// alike than a tenth.
 func (d *daemon) manifest(version string, s *httptest.Server) string {
 	return fmt.Sprintf(`apiVersion: haldane.dev/v1alpha1
 kind: Release
@@ -120,7 +134,7 @@ metadata:
 spec:
   version: %s
   workload: {endpoints: {addresses: [%q], ready: {http: /health, timeout: 10s}}}
-  traffic: {embedded: {listen: %q, model: {}, mirror: {methods: [POST], noise: 100}}}
+  traffic: {embedded: {listen: %q, model: {}, mirror: {methods: [POST], noise: 100, compare: {threshold: 10%%}}}}
   strategy: {canary: {steps: [{weight: 50, mirror: 20}]}, bake: 1s}
   analysis:
     preset: llm
@@ -181,6 +195,11 @@ func (a *alike) add(d *daemon, run v1alpha1.RunStatus) {
 		found.Counts.Differ, found.Counts.Compared, found.Counts.Noise, found.Counts.Again)
 }
 
+// noisy is the share of stable's own copies that differ from what users got.
+func (a *alike) noisy() float64 {
+	return float64(a.noise.Load()) / float64(max(1, a.again.Load()))
+}
+
 // beyond is by how many standard errors the copies of the new version differ more
 // often from what users got than stable's own do. The two share the user's answer,
 // which makes their difference smaller than that of independent shares.
@@ -209,7 +228,7 @@ func TestAlikeModelsAreNotRolledBack(t *testing.T) {
 			t.Run(strconv.Itoa(i), func(t *testing.T) {
 				t.Parallel()
 				d := start(t)
-				a.add(d, d.versions(map[string]string{"SEED": strconv.Itoa(1000 + i), "IGNORE_SEED": "true"}, plain, 20))
+				a.add(d, d.versions(steady, map[string]string{"SEED": strconv.Itoa(1000 + i)}, brief, 20))
 			})
 		}
 	})
@@ -219,8 +238,8 @@ func TestAlikeModelsAreNotRolledBack(t *testing.T) {
 	if a.wrong.Load() > most || a.other.Load() > most {
 		t.Errorf("%d rolled back and %d paused of %d alike pairs, expected at most %d each", a.wrong.Load(), a.other.Load(), pairs, most)
 	}
-	// So do 3.1 standard errors.
-	if a.compared.Load() == 0 || a.again.Load() == 0 || a.beyond() > 3.1 {
+	// Where all or none differ nothing is compared. 3.1 standard errors are as rare.
+	if share := a.noisy(); share < 0.1 || share > 0.9 || a.compared.Load() == 0 || a.beyond() > 3.1 {
 		t.Errorf("%d of %d copies differ, and %d of %d of stable's own", a.differ.Load(), a.compared.Load(), a.noise.Load(), a.again.Load())
 	}
 }

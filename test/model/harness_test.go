@@ -18,7 +18,8 @@ import (
 	"github.com/haldane-project/haldane/internal/demo/modelserver"
 )
 
-// patience is how long a test waits for something that must happen; it is no figure.
+// patience is how long a test waits for something that must happen, or for a run
+// that takes in no evidence; it is no figure.
 const patience = 3 * time.Minute
 
 // daemon is a running daemon in this process.
@@ -70,23 +71,31 @@ func freeAddress(t *testing.T) string {
 }
 
 // release applies a manifest, as the file that it came from, and waits until its
-// version serves alone, or its run has ended or paused.
+// version serves alone, or its run has ended or paused: for as long as the run
+// takes in more evidence, however slow the machine is.
 func (d *daemon) release(file, manifest string) v1alpha1.Release {
 	d.Helper()
-	ctx, cancel := context.WithTimeout(d.Context(), patience)
+	ctx, cancel := d.beforeTheEnd()
 	defer cancel()
+	stuck := time.AfterFunc(patience, cancel)
+	defer stuck.Stop()
 	name := field(manifest, "  name: ")
 	applied, err := d.api.Apply(ctx, name, []byte(manifest), client.ApplyOptions{File: file})
 	if err != nil {
 		d.Fatalf("apply %s: %v", file, err)
 	}
 	var last v1alpha1.Release
+	seen := int64(0) // requests that the run was judged by
 	done := errors.New("done")
 	err = d.api.Watch(ctx, name, func(c client.Change) error {
 		if c.Release == nil {
 			return nil
 		}
 		last = *c.Release
+		if r := last.Status.Run; r != nil && r.CanaryRequests+r.StableRequests != seen {
+			seen = r.CanaryRequests + r.StableRequests
+			stuck.Reset(patience)
+		}
 		if st := last.Status; st.ObservedGeneration >= applied.Release.Generation && (st.Phase == "Idle" || st.Phase == "RolledBack" || st.Phase == "Paused") {
 			return done
 		}
@@ -96,6 +105,14 @@ func (d *daemon) release(file, manifest string) v1alpha1.Release {
 		d.Fatalf("%s: %v; last: %s: %s", file, err, last.Status.Phase, last.Status.Message)
 	}
 	return last
+}
+
+// beforeTheEnd is the test's context, which ends in time to say what was waited for.
+func (d *daemon) beforeTheEnd() (context.Context, context.CancelFunc) {
+	if end, ok := d.Deadline(); ok {
+		return context.WithDeadline(d.Context(), end.Add(-30*time.Second))
+	}
+	return context.WithCancel(d.Context())
 }
 
 // field is the rest of the first line that begins so.
