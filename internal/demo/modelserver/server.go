@@ -9,6 +9,7 @@
 package modelserver
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -96,25 +97,31 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mux.ServeHTTP(w, r)
 }
 
-// Run serves on a loopback port until ctx ends, then lets open answers end.
+// Run serves on HOST and PORT (127.0.0.1:8000) until ctx ends, then lets open
+// answers end.
 func Run(ctx context.Context, env func(string) string) error {
 	set, err := SettingsFrom(env)
 	if err != nil {
 		return err
 	}
-	port := env("PORT")
-	if port == "" {
-		port = "8000"
-	}
 	s, err := New(set)
 	if err != nil {
 		return err
 	}
-	l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", port))
+	l, err := listen(env)
 	if err != nil {
-		return fmt.Errorf("model server: listen on port %s: %w", port, err)
+		return err
 	}
 	return s.serve(ctx, l)
+}
+
+func listen(env func(string) string) (net.Listener, error) {
+	address := net.JoinHostPort(cmp.Or(env("HOST"), "127.0.0.1"), cmp.Or(env("PORT"), "8000"))
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("model server: listen on HOST and PORT, %s: %w", address, err)
+	}
+	return l, nil
 }
 
 func (s *Server) serve(ctx context.Context, l net.Listener) error {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"io"
 	"math"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -425,6 +426,23 @@ func TestMetricsHaveTheNamesOfVLLM(t *testing.T) {
 		if !strings.Contains(string(b), line+"\n") {
 			t.Errorf("the metrics lack %s:\n%s", line, b)
 		}
+	}
+}
+
+// In a container a server must be reachable from outside.
+func TestListensWhereItIsTold(t *testing.T) {
+	for host, want := range map[string]string{"": "127.0.0.1", "127.0.0.2": "127.0.0.2"} {
+		l, err := listen(func(k string) string { return map[string]string{"HOST": host, "PORT": "0"}[k] })
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, _, _ := net.SplitHostPort(l.Addr().String()); got != want {
+			t.Errorf("HOST=%s listens on %s, expected %s", host, got, want)
+		}
+		_ = l.Close() // nobody asked it anything
+	}
+	if _, err := listen(func(k string) string { return map[string]string{"PORT": "none"}[k] }); err == nil || !strings.Contains(err.Error(), "127.0.0.1:none") {
+		t.Errorf("PORT=none gave %v", err)
 	}
 }
 
