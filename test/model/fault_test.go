@@ -42,6 +42,7 @@ type planted struct {
 var faults = map[string]planted{
 	"slow first token":   {map[string]string{"FIRST_TOKEN": "30ms"}, plain, "time-to-first-token", nil, 0},
 	"slow tokens":        {map[string]string{"PER_TOKEN": "5ms"}, plain, "time-per-output-token", nil, 0},
+	"stalls":             {map[string]string{"STALL": "0.2"}, plain, "gap", []string{"time-per-output-token"}, 0.2},
 	"rambling":           {map[string]string{"RAMBLE": "0.5"}, plain, "output-tokens", nil, 0.5},
 	"endless answers":    {map[string]string{"ENDLESS": "0.2"}, plain, "abandoned", nil, 0.2},
 	"broken JSON":        {map[string]string{"BREAK_JSON": "0.2"}, asked, "invalid", nil, 0.2},
@@ -144,6 +145,7 @@ spec:
     - {name: time-to-first-token, kind: amount, quantile: 50%%, source: {llm: timeToFirstToken}, margin: 50%%, required: true}
     - {name: time-per-output-token, kind: amount, quantile: 50%%, source: {llm: timePerOutputToken}, margin: 50%%, required: true}
     - {name: output-tokens, kind: amount, quantile: 50%%, source: {llm: outputTokens}, margin: 50%%, required: true}
+    - {name: gap, kind: amount, quantile: 90%%, source: {llm: gap}, margin: 100%%}
     - {name: abandoned, kind: proportion, source: {llm: abandoned}}
     - {name: answers, kind: agreement}
 `, version, s.Listener.Addr(), d.front)
