@@ -52,7 +52,7 @@ func (m marks) gain(a answer, since births, r *reading) (sum count, newest float
 // none that counts.
 func (m marks) grow(s series, b births) (n int64, newest float64, gaps int) {
 	name := identity(s.labels)
-	one := climb{births: b, from: b.of(s.labels)}
+	one := climb{births: b, from: b.of(s.labels), target: targetOf(s.labels)}
 	one.last, one.known = m[name]
 	for _, x := range s.samples {
 		if x.counted() && (!one.known || x.t > one.last.T) {
@@ -69,12 +69,13 @@ func (m marks) grow(s series, b births) (n int64, newest float64, gaps int) {
 // climb is what a series gains, sample by sample.
 type climb struct {
 	births
-	from  float64 // when one without a mark began at zero
-	last  mark
-	known bool // there is a last
-	still bool // it did not grow over its last two samples before since
-	grown float64
-	gaps  int
+	from   float64 // when one without a mark began at zero
+	target string
+	last   mark
+	known  bool // there is a last
+	still  bool // it did not grow over its last two samples before since
+	grown  float64
+	gaps   int
 }
 
 // take counts what one sample adds to the last.
@@ -101,6 +102,8 @@ func (c *climb) gain(x sample) (gain, from float64) {
 	case across && x.t <= c.since:
 		c.still = x.v == c.last.V
 		return 0, c.last.T
+	case across && c.absent(x.t) > 0:
+		return x.v, c.absent(x.t)
 	case across && !c.still:
 		return 0, c.last.T
 	case !c.known:
@@ -112,6 +115,16 @@ func (c *climb) gain(x sample) (gain, from float64) {
 		return x.v, c.last.T
 	}
 	return x.v - c.last.V, c.last.T
+}
+
+// absent is when the target was scraped last before a time, in the run, without
+// this series: it was taken away and began again at zero, as a gateway does with
+// the series of a Service that it has no route to any more. 0: it was not.
+func (c *climb) absent(t float64) float64 {
+	if before := c.heard.before(c.target, t); before > c.since && before > c.last.T {
+		return before
+	}
+	return 0
 }
 
 // What a counter can be: more can not be told apart one by one, and no server
@@ -147,6 +160,7 @@ type births struct {
 	// scraped is when an instance was scraped first, where that is known: what its
 	// series hold then may be old.
 	scraped map[string]float64
+	heard   heard   // when each target was scraped
 	gap     float64 // spacing.longestGap; 0: leastGap
 	apart   float64 // spacing.median
 	// warm is when the canary's warming up ended: what may have been gained before

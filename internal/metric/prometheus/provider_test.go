@@ -228,6 +228,25 @@ func TestSeriesAtRestBelongsToNobody(t *testing.T) {
 	}
 }
 
+// TestSeriesTakenAwayMeanwhileBelongsToNobody: a gateway drops the series of a
+// Service without a route. One that was not there at a scrape in the run began at
+// zero after it, with the first failure of the new version.
+func TestSeriesTakenAwayMeanwhileBelongsToNobody(t *testing.T) {
+	code := func(code string, samples ...sample) series {
+		return series{labels: map[string]string{"job": "gateway", "instance": "a", "code": code}, samples: samples}
+	}
+	a := answer{[]series{
+		code("500", sample{60, 100}, sample{90, 120}, sample{102, 1}, sample{103, 3}),
+		code("200", sample{60, 900}, sample{90, 950}, sample{101, 2}, sample{102, 4}, sample{103, 4}),
+	}}
+	h := heard{}
+	h.note(&poll{parts: [][2]part{{{total: answer{[]series{code("200", sample{99, 1000}, sample{100.5, 1100}, sample{101, 1200})}}}, {total: a}}}})
+	got, _, _ := (marks{}).gain(a, births{since: 100, another: true, heard: h}, httpLayout(t))
+	if want := (count{N: 7, Bad: 3}); got != want {
+		t.Errorf("gained %+v, want %+v", got, want)
+	}
+}
+
 // TestStableAloneIsNoComparison: what it did before the canary was asked anything
 // is left out, however long that took.
 func TestStableAloneIsNoComparison(t *testing.T) {

@@ -76,7 +76,8 @@ type reader struct {
 	mu      sync.Mutex
 	cursor  cursor
 	scraped map[string]float64 // by instance: when it was first
-	gauge   time.Time          // of the last pair of values of a level, new or not
+	heard   heard
+	gauge   time.Time // of the last pair of values of a level, new or not
 	opened  time.Time
 	why     string
 	gaps    int
@@ -87,7 +88,7 @@ func newReader(ctx context.Context, p *Provider, s metric.Subject, c cursor) (*r
 	now := time.Now()
 	r := &reader{
 		provider: p, subject: s, cursor: c, opened: now, gauge: now, wake: make(chan struct{}, 1),
-		scraped: map[string]float64{}, names: [2]string{s.Stable.Name, s.Canary.Name}, levels: make([][2]*source, len(s.Metrics)), done: make(chan struct{}),
+		scraped: map[string]float64{}, heard: heard{}, names: [2]string{s.Stable.Name, s.Canary.Name}, levels: make([][2]*source, len(s.Metrics)), done: make(chan struct{}),
 	}
 	if r.cursor.Since == 0 {
 		r.cursor.Since = seconds(r.opened)
@@ -354,16 +355,18 @@ func (r *reader) take(p *poll) []metric.Sample {
 	r.why = p.why
 	r.cursor.At = max(r.cursor.At, p.at.Sub(r.subject.Started).Seconds())
 	for _, s := range p.up.series {
-		if _, known := r.scraped[s.labels["instance"]]; !known && len(s.samples) > 0 {
-			r.scraped[s.labels["instance"]] = s.samples[0].t
+		first := slices.IndexFunc(s.samples, func(x sample) bool { return x.v > 0 })
+		if _, known := r.scraped[s.labels["instance"]]; !known && first >= 0 {
+			r.scraped[s.labels["instance"]] = s.samples[first].t
 		}
 	}
+	r.heard.note(p)
 	out := r.takeLevels(p)
 	first, warm := 0.0, r.warm()
 	for i, f := range r.flows {
 		for who, x := range p.parts[i] {
 			gaps, grew := f.count(who, x, p.at, births{
-				since: r.cursor.Since, scraped: r.scraped, warm: warm, another: who == canary && r.provider.options.Cluster != nil,
+				since: r.cursor.Since, scraped: r.scraped, heard: r.heard, warm: warm, another: who == canary && r.provider.options.Cluster != nil,
 			})
 			if r.gaps += gaps; who == canary && grew > 0 && (first == 0 || grew < first) {
 				first = grew
