@@ -8,7 +8,7 @@ import "math"
 type agreement struct {
 	coins
 	deltas []float64
-	logE   [][len(stakes)]float64
+	pays   [][len(stakes)][3]float64 // log factors of a pair that the canary lost, won, tied, by looseness
 	proven []bool
 	bar    float64
 
@@ -18,8 +18,13 @@ type agreement struct {
 func newAgreement(m Metric, p Policy) *agreement {
 	a := &agreement{coins: newCoins(p), bar: math.Log(1 / p.AlphaPromote), proven: make([]bool, len(p.Looseness))}
 	for _, l := range p.Looseness {
-		a.deltas = append(a.deltas, min(m.Difference*l, 0.999))
-		a.logE = append(a.logE, [len(stakes)]float64{})
+		delta := min(m.Difference*l, 0.999)
+		var pays [len(stakes)][3]float64
+		for k, f := range stakes {
+			lam := f / (1 - delta)
+			pays[k] = [3]float64{math.Log1p(lam * (delta - 1)), math.Log1p(lam * (delta + 1)), math.Log1p(lam * delta)}
+		}
+		a.deltas, a.pays = append(a.deltas, delta), append(a.pays, pays)
 	}
 	return a
 }
@@ -32,25 +37,26 @@ func (a *agreement) check(b *Batch) error {
 }
 
 func (a *agreement) update(b *Batch) {
-	n, worse, better := float64(b.Canary.N), float64(b.Stable.Bad), float64(b.Canary.Bad)
-	a.toss(b.At, worse, better)
-	for i, delta := range a.deltas {
-		if delta == 0 {
-			continue
-		}
-		for k, f := range stakes {
-			lam := f / (1 - delta)
-			a.logE[i][k] += worse*math.Log1p(lam*(delta-1)) + better*math.Log1p(lam*(delta+1)) + (n-worse-better)*math.Log1p(lam*delta)
-		}
-		a.proven[i] = a.proven[i] || a.log(i) >= a.bar
-	}
+	a.toss(b.At, float64(b.Stable.Bad), float64(b.Canary.Bad))
 	a.pairs += b.Canary.N
 	a.canaryWon += b.Canary.Bad
 	a.stableWon += b.Stable.Bad
+	for i := range a.deltas {
+		a.proven[i] = a.proven[i] || a.log(i) >= a.bar
+	}
 }
 
+// log is the evidence of a proof. Nothing restarts, so that it follows from the
+// counts.
 func (a *agreement) log(i int) float64 {
-	d := diffProof{logE: a.logE[i]}
+	if a.deltas[i] == 0 {
+		return 0
+	}
+	var d diffProof
+	worse, better := float64(a.stableWon), float64(a.canaryWon)
+	for k, pay := range a.pays[i] {
+		d.logE[k] = worse*pay[0] + better*pay[1] + (float64(a.pairs)-worse-better)*pay[2]
+	}
 	return d.log()
 }
 
@@ -80,17 +86,11 @@ func (a *agreement) report(_ Metric, looseness int, r *MetricReport) {
 func (a *agreement) save(out []byte) []byte {
 	out = a.coins.save(out)
 	out = appendCount(appendCount(appendCount(out, a.pairs), a.canaryWon), a.stableWon)
-	for i := range a.logE {
-		out = appendBool(appendFloats(out, a.logE[i][:]), a.proven[i])
-	}
-	return out
+	return appendBools(out, a.proven)
 }
 
 func (a *agreement) load(d *decoder) {
 	a.coins.load(d)
 	a.pairs, a.canaryWon, a.stableWon = d.count(), d.count(), d.count()
-	for i := range a.logE {
-		d.floats(a.logE[i][:])
-		a.proven[i] = d.bool()
-	}
+	d.bools(a.proven)
 }

@@ -29,6 +29,9 @@ type clumps struct {
 	// hold in all, and how far each differs from the one before that had values.
 	sums   [2]sideCount
 	pairs  [clumpSeconds][2][clumpLevels]float64
+	taken  int                        // seconds that were taken in
+	latest [2]sideCount               // of the last clumpWindow seconds
+	ends   [clumpSeconds][2]sideCount // latest, when each second came
 	before [2]struct {
 		n     float64
 		share [clumpLevels]float64
@@ -70,7 +73,7 @@ func newClumps() clumps {
 func (c *clumps) learn(base *tally, seconds [][]BinCount) {
 	c.level(base)
 	for _, s := range seconds {
-		c.add(1, s)
+		c.add(1, s, binsTotal(s))
 		c.push()
 	}
 	c.measure()
@@ -86,20 +89,20 @@ func (c *clumps) level(base *tally) {
 	}
 }
 
-// add counts values of the canary (0) or stable (1) into the open second.
-func (c *clumps) add(side int, bins []BinCount) {
-	var n int64
-	var above [clumpLevels]int64
-	for _, b := range bins {
-		n += b.Count
-		for i := 0; i < clumpLevels && int(b.Bin) > c.limits[i]; i++ { // levels ascend
-			above[i] += b.Count
+// add counts all values of the canary (0) or stable (1) into the open second.
+func (c *clumps) add(side int, bins []BinCount, all int64) {
+	n, level := int64(0), clumpLevels-1
+	for i := len(bins) - 1; i >= 0 && level >= 0; i-- { // bins and levels ascend
+		for level >= 0 && int(bins[i].Bin) <= c.limits[level] {
+			c.now.above[side][level] += n
+			level--
 		}
+		n += bins[i].Count
 	}
-	c.now.n[side] += n
-	for i, a := range above {
-		c.now.above[side][i] += a
+	for ; level >= 0; level-- {
+		c.now.above[side][level] += n
 	}
+	c.now.n[side] += all
 }
 
 // tick closes the open second when now is another one; it reports whether it did.
@@ -131,6 +134,15 @@ func (c *clumps) push() {
 func (c *clumps) took(i int) {
 	s := &c.ring[i]
 	c.sum(s, 1)
+	for side := range c.latest {
+		if c.taken >= clumpWindow {
+			old := &c.ring[(i+clumpSeconds-clumpWindow)%clumpSeconds]
+			c.latest[side].add(-1, old.n[side], &old.above[side])
+		}
+		c.latest[side].add(1, s.n[side], &s.above[side])
+		c.ends[i][side] = c.latest[side]
+	}
+	c.taken++
 	for side, n := range s.n {
 		if n == 0 {
 			continue
@@ -149,10 +161,7 @@ func (c *clumps) took(i int) {
 // sum adds a second to what the ring holds, or with -1 takes it away.
 func (c *clumps) sum(s *clumpSecond, sign int64) {
 	for side := range c.sums {
-		c.sums[side].n += sign * s.n[side]
-		for k, a := range s.above[side] {
-			c.sums[side].above[k] += sign * a
-		}
+		c.sums[side].add(sign, s.n[side], &s.above[side])
 	}
 }
 
@@ -234,8 +243,9 @@ func (c *clumps) effectOfWindows(side int) float64 {
 	windows, before := 0.0, 0.0
 	var share, squares [clumpLevels]float64
 	var all sideCount
+	first := c.next + clumpSeconds - c.filled
 	for i := 0; i+clumpWindow <= c.filled; i += clumpWindow {
-		w := c.window(i, side)
+		w := &c.ends[uint(first+i+clumpWindow-1)%clumpSeconds][side]
 		if w.n == 0 {
 			continue
 		}
@@ -247,7 +257,7 @@ func (c *clumps) effectOfWindows(side int) float64 {
 			squares[k] += weight * d * d // the first window has no weight
 			share[k] = x
 		}
-		all.add(w.n, &w.above)
+		all.add(1, w.n, &w.above)
 		windows, before = windows+1, here
 	}
 	return effectOf(&all, windows, &squares)
@@ -291,21 +301,12 @@ type sideCount struct {
 	above [clumpLevels]int64
 }
 
-func (s *sideCount) add(n int64, above *[clumpLevels]int64) {
-	s.n += n
+// add adds counts, or with -1 takes them away.
+func (s *sideCount) add(sign, n int64, above *[clumpLevels]int64) {
+	s.n += sign * n
 	for k, a := range above {
-		s.above[k] += a
+		s.above[k] += sign * a
 	}
-}
-
-// window sums the seconds from the i-th oldest on.
-func (c *clumps) window(i, side int) (w sideCount) {
-	first := c.next + clumpSeconds - c.filled + i
-	for j := range clumpWindow {
-		s := &c.ring[uint(first+j)%clumpSeconds]
-		w.add(s.n[side], &s.above[side])
-	}
-	return w
 }
 
 func (c *clumps) save(out []byte) []byte {

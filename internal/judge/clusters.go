@@ -10,10 +10,11 @@ type clusters struct {
 	rhos     []float64
 	tolerate float64
 	length   float64 // seconds; 0: not kept
-	slot     float64 // number of the open interval
+	slot     float64 // number of the open interval, that of the last batch
 	mode     float64 // its Batch.Share
 	sum      counts  // what it holds
 	each     []clusterProof
+	stakes   clusterStakes
 	proven   []bool
 	bar      float64
 	decides  bool // intervals count, not units; only then the proofs are kept
@@ -42,8 +43,9 @@ func newClusters(m Metric, p Policy) clusters {
 		}
 		c.tolerate = 1 / c.tolerate
 	}
-	for _, l := range p.Looseness {
-		c.each = append(c.each, clusterProof{proof: newProof(m, l)})
+	for i, l := range p.Looseness {
+		c.each = append(c.each, newClusterProof(m, l))
+		c.each[i].settle(&c.stakes)
 	}
 	c.coarsen()
 	c.decides = m.Clustered
@@ -88,32 +90,90 @@ func (c *clusters) close() {
 	if !c.decides {
 		return
 	}
+	if c.differs() && n.nc+n.ns > 0 {
+		c.stakes.bet(n)
+	}
 	for i := range c.each {
 		c.each[i].bet(n)
+		c.each[i].settle(&c.stakes)
 		if c.each[i].log >= c.bar {
 			c.proven[i] = true
 		}
 	}
 }
 
-// clusterProof is a proof by averages over intervals.
-type clusterProof struct{ proof }
+// clusterAlts are the alternatives of a ratio proof by intervals.
+var clusterAlts = [2]float64{0.8, 1}
+
+// clusterProof is a proof by averages over intervals, of one looseness.
+type clusterProof struct {
+	rho, delta float64 // 0: none
+	alts       [len(clusterAlts)]float64
+	ratio      [len(clusterAlts)]float64
+	log        float64
+}
+
+func newClusterProof(m Metric, looseness float64) clusterProof {
+	e := newProof(m, looseness)
+	p := clusterProof{rho: e.ratio.rho, delta: e.delta, alts: clusterAlts}
+	if m.Harm == Fewer {
+		for i, a := range p.alts {
+			p.alts[i] = 1 / a
+		}
+	}
+	return p
+}
+
+// clusterStakes are the bets on a difference that all loosenesses share: as in
+// looseParts, an interval's factor is (1 + lam d)(1 + f w x), here with the mean x
+// of its units.
+type clusterStakes struct {
+	logE [len(stakes)]float64
+	n    float64 // intervals
+	w    float64 // sum of their shares, in parts of shareParts
+}
+
+func (p *clusterStakes) bet(n counts) {
+	x := (n.es/(1-n.w) - n.ec/n.w) / (n.nc + n.ns)
+	for k, f := range stakes {
+		p.logE[k] += math.Log1p(f * n.w * x)
+	}
+	roundDown(p.logE[:])
+	p.n++
+	p.w += math.Floor(n.w * shareParts)
+}
+
+// log is the evidence for a margin.
+func (p *clusterStakes) log(delta float64) float64 {
+	var d diffProof
+	for k, f := range stakes {
+		d.logE[k] = p.logE[k]
+		if p.n > 0 {
+			d.logE[k] -= p.n * math.Log1p(-f*p.w/shareParts/p.n*delta)
+		}
+	}
+	return d.log()
+}
 
 func (p *clusterProof) bet(n counts) {
 	if p.rho > 0 {
-		for i, a := range p.ratio.alts {
-			p.ratio.logE[i] += shareFactor(a, p.ratio.rho, n.w, n.ec, n.ec+n.es)
+		for i, a := range p.alts {
+			p.ratio[i] += shareFactor(a, p.rho, n.w, n.ec, n.ec+n.es)
 		}
 	}
-	if p.delta > 0 && n.nc+n.ns > 0 {
-		mean := p.delta + (n.es/(1-n.w)-n.ec/n.w)/(n.nc+n.ns)
-		for k, f := range stakes {
-			p.diff.logE[k] += math.Log1p(f / (1/n.w - p.delta) * mean)
-		}
+	roundDown(p.ratio[:])
+}
+
+func (p *clusterProof) settle(s *clusterStakes) {
+	ratio := func() float64 { return logSumExp(p.ratio[:]) - math.Ln2 }
+	switch {
+	case p.rho > 0 && p.delta > 0:
+		p.log = logAdd(ratio(), s.log(p.delta)) - math.Ln2
+	case p.rho > 0:
+		p.log = ratio()
+	case p.delta > 0:
+		p.log = s.log(p.delta)
 	}
-	roundDown(p.ratio.logE[:])
-	roundDown(p.diff.logE[:])
-	p.settle()
 }
 
 func (c *clusters) save(out []byte) []byte {
@@ -121,7 +181,7 @@ func (c *clusters) save(out []byte) []byte {
 		return out
 	}
 	out = c.bets.save(out)
-	out = appendShare(appendNumber(out, c.slot), c.mode)
+	out = appendShare(out, c.mode)
 	for _, n := range [4]float64{c.sum.nc, c.sum.ec, c.sum.ns, c.sum.es} {
 		out = appendNumber(out, n)
 	}
@@ -130,25 +190,41 @@ func (c *clusters) save(out []byte) []byte {
 	}
 	out = appendBools(out, c.proven)
 	for i := range c.each {
-		out = c.each[i].save(out, c.each[i].parts())
+		if c.each[i].rho > 0 {
+			out = appendSingles(out, c.each[i].ratio[:])
+		}
+	}
+	if c.differs() {
+		out = appendSingles(out, c.stakes.logE[:])
+		out = appendCount(appendCount(out, int64(c.stakes.n)), int64(c.stakes.w))
 	}
 	return out
 }
+
+// differs reports whether a difference is to be proven.
+func (c *clusters) differs() bool { return len(c.each) > 0 && c.each[0].delta > 0 }
 
 func (c *clusters) load(d *decoder) {
 	if c.length <= 0 {
 		return
 	}
 	c.bets.load(d)
-	c.slot, c.mode = d.number(), d.share()
+	c.slot, c.mode = math.Floor(d.at/c.length), d.share()
 	c.sum.nc, c.sum.ec, c.sum.ns, c.sum.es = d.number(), d.number(), d.number(), d.number()
 	if c.decides = d.bool(); !c.decides {
 		return
 	}
 	d.bools(c.proven)
 	for i := range c.each {
-		p := c.each[i].load(d)
-		c.each[i].ratio.logE, c.each[i].diff.logE = p.ratio, p.diff
-		c.each[i].settle()
+		if c.each[i].rho > 0 {
+			d.singles(c.each[i].ratio[:])
+		}
+	}
+	if c.differs() {
+		d.singles(c.stakes.logE[:])
+		c.stakes.n, c.stakes.w = float64(d.count()), float64(d.count())
+	}
+	for i := range c.each {
+		c.each[i].settle(&c.stakes)
 	}
 }

@@ -34,7 +34,7 @@ func newEvents(m Metric, p Policy, h History) *events {
 		add(true)
 	}
 	e.bets = newBets(prior, period, startShare, p.Horizon)
-	e.settle()
+	e.bets.shorten()
 	return e
 }
 
@@ -42,10 +42,20 @@ func (e *events) check(*Batch) error { return nil }
 
 func (e *events) update(b *Batch) {
 	n := countsOf(b)
-	if e.rises(b.Share) {
-		e.bets.rampStep()
+	if rises := e.rises(b.Share); !e.clusters.decides { // else what units say no longer counts
+		e.bets.step(rises)
+		e.bet(b.At, n)
 	}
-	e.bets.restart(b.At)
+	if blindShare(b) {
+		e.passed(b)
+		e.count(b)
+		return
+	}
+	e.take(b, n)
+}
+
+func (e *events) bet(now float64, n counts) {
+	e.bets.restart(now)
 	if n.w > 0 && n.w < 1 {
 		for k, rho := range e.rhos {
 			null := e.null
@@ -56,11 +66,6 @@ func (e *events) update(b *Batch) {
 		}
 	}
 	e.settle()
-	if blindShare(b) {
-		e.count(b)
-		return
-	}
-	e.take(b, n)
 }
 
 // blindShare reports whether a batch of the counts mode has as many events as
@@ -135,12 +140,16 @@ func poissonInterval(k, n, alpha float64) (low, high float64) {
 	return low, bisect(f, mle, high)
 }
 
+// save leaves out the bets of units where they no longer count.
 func (e *events) save(out []byte) []byte {
-	out = e.bets.save(out)
-	return e.tested.save(out)
+	if out = e.tested.save(out); e.clusters.decides {
+		return out
+	}
+	return e.bets.saveOdds(out)
 }
 
 func (e *events) load(d *decoder) {
-	e.bets.load(d)
-	e.tested.load(d, e.bets.horizon)
+	if e.tested.load(d, e.bets.horizon); !e.clusters.decides {
+		e.bets.loadOdds(d, d.at)
+	}
 }

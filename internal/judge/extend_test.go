@@ -31,7 +31,7 @@ func TestMetricsJoinFromUnspentAlphaOnly(t *testing.T) {
 	if err := run.Add(late, History{N: 1000, Bad: 10}); err != nil {
 		t.Fatal(err)
 	}
-	if got := run.LogE(); math.Abs(got-before) > 1e-12 {
+	if got := run.LogE(); got > before+1e-12 || before-got > 1e-8 { // its first odds are rounded down
 		t.Errorf("a metric that joined moved the evidence from %v to %v", before, got)
 	}
 	watched := Metric{Name: "watched", Kind: Rate, Watch: true, Limit: math.NaN()}

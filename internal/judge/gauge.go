@@ -55,14 +55,32 @@ func (c *coins) toss(now, worse, better float64) {
 	c.settle()
 }
 
-// gaugeProof is a mixture of bets on the coin's bias to "better".
+// gaugeProof is a mixture of bets on the coin's bias to "better", which follows
+// from how the coin fell.
 type gaugeProof struct {
 	distance
-	logE   [4]float64
-	proven bool
+	worse, better float64
+	proven        bool
 }
 
-func (p *gaugeProof) log() float64 { return logSumExp(p.logE[:]) - math.Log(float64(len(p.logE))) }
+func (p *gaugeProof) log() float64 {
+	logE := p.each()
+	return logSumExp(logE[:]) - math.Log(float64(len(logE)))
+}
+
+// each is what the bets have earned.
+func (p *gaugeProof) each() (logE [4]float64) {
+	for k, th := range coinBias {
+		logE[k] = p.better*math.Log(2*th) + p.worse*math.Log(2*(1-th))
+	}
+	return logE
+}
+
+// most is what the best of them has earned.
+func (p *gaugeProof) most() float64 {
+	logE := p.each()
+	return slices.Max(logE[:])
+}
 
 func newGauge(m Metric, p Policy, h History) *gauge {
 	g := &gauge{
@@ -159,9 +177,7 @@ func (g *gauge) update(b *Batch) {
 	for i := range g.proofs {
 		p := &g.proofs[i]
 		worse, better := p.step(g.phi, c, s)
-		for k, th := range coinBias {
-			p.logE[k] += better*math.Log(2*th) + worse*math.Log(2*(1-th))
-		}
+		p.worse, p.better = p.worse+worse, p.better+better
 		p.proven = p.proven || p.log() >= g.bar
 	}
 }
@@ -185,33 +201,35 @@ func (g *gauge) report(m Metric, looseness int, r *MetricReport) {
 	low, high := g.diff.interval(IntervalAlpha)
 	r.Diff = &Interval{Value: finite(*r.Canary.Value - *r.Stable.Value), Low: finite(low), High: finite(high)}
 	p := &g.proofs[looseness]
-	r.MoreRequests = moreCanary(g.bar-p.log(), slices.Max(p.logE[:])/float64(g.canary.n), 1)
+	r.MoreRequests = moreCanary(g.bar-p.log(), p.most()/float64(g.canary.n), 1)
 }
 
 func (g *gauge) save(out []byte) []byte {
 	out = g.coins.save(out)
-	out = appendFloats(out, []float64{g.phi, g.fail.last})
-	out = appendBool(out, g.fail.known)
+	out = appendFloat(out, g.phi)
 	out = g.ratio.counts.save(g.diff.save(g.stable.save(g.canary.save(out))))
 	for i := range g.proofs {
 		p := &g.proofs[i]
-		out = appendFloat(appendFloats(out, p.logE[:]), p.last)
-		out = appendBool(appendBool(out, p.known), p.proven)
+		out = appendBool(appendCount(appendCount(out, int64(p.worse)), int64(p.better)), p.proven)
 	}
 	return out
 }
 
 func (g *gauge) load(d *decoder) {
 	g.coins.load(d)
-	g.phi, g.fail.last = d.float(), d.float()
-	g.fail.known = d.bool()
+	g.phi = d.float()
 	g.canary.load(d)
 	g.stable.load(d)
 	g.diff.load(d)
 	g.ratio.counts.load(d)
+	if g.fail.known = g.canary.known && g.stable.known; g.fail.known {
+		g.fail.last = g.fail.of(g.canary.last, g.stable.last)
+	}
 	for i := range g.proofs {
 		p := &g.proofs[i]
-		d.floats(p.logE[:])
-		p.last, p.known, p.proven = d.float(), d.bool(), d.bool()
+		p.worse, p.better, p.proven = float64(d.count()), float64(d.count()), d.bool()
+		if p.known = g.fail.known; p.known {
+			p.last = p.of(g.canary.last, g.stable.last)
+		}
 	}
 }

@@ -13,7 +13,7 @@ type guard struct {
 	bets
 	limit float64 // of the mean: bad ones a unit, or the share of values above at
 	at    int     // bin of latency and amount; 0 for others
-	slot  float64 // number of the open interval
+	slot  float64 // number of the open interval, that of the last batch
 	n, k  float64 // what it holds
 }
 
@@ -126,29 +126,27 @@ func (g *guard) warn(r *MetricReport) {
 }
 
 func (g *guard) save(out []byte) []byte {
-	if out = appendBool(out, g != nil); g == nil {
-		return out
+	if g == nil {
+		return appendCount(out, 0)
 	}
-	out = appendSingles(out, []float64{g.limit})
-	for _, n := range [3]float64{float64(g.at), g.n, g.k} {
-		out = appendCount(out, int64(n))
-	}
-	out = appendNumber(out, g.slot)
+	out = appendSingles(appendCount(out, int64(g.at)+1), []float64{g.limit})
+	out = appendCount(appendCount(out, int64(g.n)), int64(g.k))
 	return g.bets.save(out)
 }
 
 func loadGuard(d *decoder, horizon float64) *guard {
-	if !d.bool() {
+	at := d.count() - 1
+	if at < 0 {
 		return nil
 	}
 	var limit [1]float64
 	d.singles(limit[:])
-	at, n, k := d.count(), d.count(), d.count()
+	n, k := d.count(), d.count()
 	if d.err == nil && (!(limit[0] > 0) || at >= scaleBins) {
 		d.fail("a guard is out of range")
 	}
 	g := newGuard(limit[0], int(at), horizon)
-	g.n, g.k, g.slot = float64(n), float64(k), d.number()
+	g.n, g.k, g.slot = float64(n), float64(k), math.Floor(d.at/guardEvery)
 	g.bets.load(d)
 	return g
 }

@@ -22,11 +22,13 @@ type histogram struct {
 	canary, stable tally // totals, for people
 	guard          *guard
 
-	odds, logOdds []oddsRow // by bin
-	norm          []oddsRow // log of the mean odds of a request, for the share
-	share         float64   // of norm
-	at            int       // bin of the margin's quantile
-	above         float64   // stable's share above it
+	odds    *[len(shapes)][scaleBins]float64
+	logOdds []oddsRow // by bin
+	norm    []oddsRow // log of the mean odds of a request, for the share
+	served  []oddsRow // logOdds less norm: what a value of the canary adds
+	share   float64   // of norm
+	at      int       // bin of the margin's quantile
+	above   float64   // stable's share above it
 }
 
 func newHistogram(m Metric, p Policy, h History) *histogram {
@@ -36,7 +38,7 @@ func newHistogram(m Metric, p Policy, h History) *histogram {
 	}
 	g := &histogram{
 		bets: newBets(prior, period, startShare, p.Horizon), kind: m.Kind, quantile: m.quantile(), bounds: m.Bounds,
-		odds: make([]oddsRow, scaleBins), logOdds: make([]oddsRow, scaleBins), norm: make([]oddsRow, scaleBins),
+		odds: new([len(shapes)][scaleBins]float64), logOdds: make([]oddsRow, scaleBins), norm: make([]oddsRow, scaleBins), served: make([]oddsRow, scaleBins),
 		proven: make([]bool, len(p.Looseness)), bar: math.Log(1 / p.AlphaPromote),
 	}
 	if m.Tolerate > 1 {
@@ -49,7 +51,7 @@ func newHistogram(m Metric, p Policy, h History) *histogram {
 		}
 	}
 	g.clump, g.open = newClumps(), newEarned(len(shapes))
-	g.learn(h.Bins)
+	g.learn(h.Bins, binsTotal(h.Bins))
 	g.settle()
 	if g.refresh(0) {
 		g.build()
@@ -61,7 +63,7 @@ func newHistogram(m Metric, p Policy, h History) *histogram {
 
 // build fills the odds from base.
 func (g *histogram) build() {
-	var p, r [scaleBins]float64
+	var p [scaleBins]float64
 	spread := g.base
 	if len(g.bounds) > 0 {
 		spread = tally{}
@@ -69,26 +71,34 @@ func (g *histogram) build() {
 	}
 	density(&spread, &p)
 	for k, s := range shapes {
+		r := &g.odds[k]
 		if s.factor > 0 {
-			scaledOdds(&p, binShift(g.kind, s.factor), s.part, &r)
+			scaledOdds(&p, binShift(g.kind, s.factor), s.part, r)
 		} else {
-			g.exceedance(s, &r)
+			g.exceedance(s, r)
 		}
 		if len(g.bounds) > 0 && s.factor > 0 {
-			averageBuckets(g.kind, g.bounds, &p, &r)
-		}
-		for i, x := range r {
-			g.odds[i][k] = x
-			if i > 0 && x == r[i-1] { // most neighbours were pooled
-				g.logOdds[i][k] = g.logOdds[i-1][k]
-			} else {
-				g.logOdds[i][k] = math.Log(x)
-			}
+			averageBuckets(g.kind, g.bounds, &p, r)
 		}
 	}
+	g.fill(g.logOdds, math.Log)
 	g.at = g.base.quantileBin(g.quantile)
 	g.above = g.baseAbove(g.at)
 	g.share = 0
+}
+
+// fill sets rows to a function of the odds; most neighbours were pooled.
+func (g *histogram) fill(rows []oddsRow, f func(odds float64) float64) {
+	var was oddsRow
+	var row oddsRow
+	for i := range rows {
+		for k := range row {
+			if r := g.odds[k][i]; i == 0 || r != was[k] {
+				was[k], row[k] = r, f(r)
+			}
+		}
+		rows[i] = row
+	}
 }
 
 // exceedance fills r with the odds of a value above a quantile.
@@ -104,12 +114,21 @@ func (g *histogram) exceedance(s shape, r *[scaleBins]float64) {
 	}
 }
 
-func sum(bins []BinCount) float64 {
+// binsTotal is the number of values.
+func binsTotal(bins []BinCount) int64 {
 	n := int64(0)
 	for _, b := range bins {
 		n += b.Count
 	}
-	return float64(n)
+	return n
+}
+
+// valuesShare is the share that values of a batch are judged by; 0: none.
+func valuesShare(b *Batch) float64 {
+	if b.Share == 0 && b.Canary.values > 0 && b.Stable.values > 0 {
+		return float64(b.Canary.values) / float64(b.Canary.values+b.Stable.values)
+	}
+	return b.Share
 }
 
 // above counts the values above a bin.
@@ -129,13 +148,7 @@ func (g *histogram) update(b *Batch) {
 		}
 	}
 	g.restart(b.At)
-	w := b.Share
-	if w == 0 {
-		nc, ns := sum(b.Canary.Bins), sum(b.Stable.Bins)
-		if nc > 0 && ns > 0 {
-			w = nc / (nc + ns)
-		}
-	}
+	w := valuesShare(b)
 	if w > 0 && w < 1 && g.baseN > 0 {
 		g.bet(w, b)
 		g.open.count(&g.clump, g.logR)
@@ -143,11 +156,11 @@ func (g *histogram) update(b *Batch) {
 	}
 	g.settle()
 	g.guard.addBins(b)
-	g.clump.add(0, b.Canary.Bins)
-	g.clump.add(1, b.Stable.Bins)
+	g.clump.add(0, b.Canary.Bins, b.Canary.values)
+	g.clump.add(1, b.Stable.Bins, b.Stable.values)
 	g.canary.add(b.Canary.Bins)
 	g.stable.add(b.Stable.Bins)
-	g.learn(b.Stable.Bins)
+	g.learn(b.Stable.Bins, b.Stable.values)
 	if g.refresh(b.At) {
 		g.build()
 		g.clump.level(&g.base)
@@ -161,29 +174,20 @@ func (g *histogram) bet(w float64, b *Batch) {
 	} else if g.share != w {
 		g.normaliseAll(w)
 	}
-	var gain oddsRow
-	for _, c := range b.Canary.Bins {
-		bin := max(0, int(c.Bin)-g.tolerate)
-		gain.add(&g.logOdds[bin], float64(c.Count))
-		gain.add(&g.norm[bin], -float64(c.Count))
-	}
-	for _, c := range b.Stable.Bins {
-		gain.add(&g.norm[c.Bin], -float64(c.Count))
-	}
-	for k, x := range gain {
-		g.open.gain[k] += x
+	var canary, norm oddsRow
+	canary.add(g.served, b.Canary.Bins, g.tolerate)
+	norm.add(g.norm, b.Stable.Bins, 0)
+	for k, x := range canary {
+		g.open.gain[k] += x - norm[k]
 	}
 }
 
 // normaliseAll fills the table of the routing mode.
 func (g *histogram) normaliseAll(w float64) {
-	for i := range g.odds {
-		for k, r := range g.odds[i] {
-			if i > 0 && r == g.odds[i-1][k] {
-				g.norm[i][k] = g.norm[i-1][k]
-			} else {
-				g.norm[i][k] = math.Log1p(w * (r - 1))
-			}
+	g.fill(g.norm, func(odds float64) float64 { return math.Log1p(w * (odds - 1)) })
+	for i := range g.served {
+		for k, x := range g.logOdds[i] {
+			g.served[i][k] = x - g.norm[i][k]
 		}
 	}
 	g.share = w
@@ -193,8 +197,9 @@ func (g *histogram) normaliseAll(w float64) {
 func (g *histogram) normalise(w float64, b *Batch) {
 	fill := func(bin int) {
 		row := &g.norm[bin]
-		for k, r := range g.odds[bin] {
-			row[k] = math.Log1p(w * (r - 1))
+		for k := range row {
+			row[k] = math.Log1p(w * (g.odds[k][bin] - 1))
+			g.served[bin][k] = g.logOdds[bin][k] - row[k]
 		}
 	}
 	for _, c := range b.Canary.Bins {
@@ -206,20 +211,27 @@ func (g *histogram) normalise(w float64, b *Batch) {
 	g.share = 0 // the table holds no share
 }
 
-// add adds n times x; written out, since it is what an update spends most on.
-func (o *oddsRow) add(x *oddsRow, n float64) {
-	o[0] += n * x[0]
-	o[1] += n * x[1]
-	o[2] += n * x[2]
-	o[3] += n * x[3]
-	o[4] += n * x[4]
-	o[5] += n * x[5]
-	o[6] += n * x[6]
-	o[7] += n * x[7]
-	o[8] += n * x[8]
-	o[9] += n * x[9]
-	o[10] += n * x[10]
-	o[11] += n * x[11]
+// add adds the rows of the values' bins, each moved down by so many; written out,
+// since it is what an update spends most on.
+func (o *oddsRow) add(rows []oddsRow, bins []BinCount, down int) {
+	a0, a1, a2, a3, a4, a5 := o[0], o[1], o[2], o[3], o[4], o[5]
+	a6, a7, a8, a9, a10, a11 := o[6], o[7], o[8], o[9], o[10], o[11]
+	for i := range bins {
+		x, n := &rows[max(0, int(bins[i].Bin)-down)], float64(bins[i].Count)
+		a0 += n * x[0]
+		a1 += n * x[1]
+		a2 += n * x[2]
+		a3 += n * x[3]
+		a4 += n * x[4]
+		a5 += n * x[5]
+		a6 += n * x[6]
+		a7 += n * x[7]
+		a8 += n * x[8]
+		a9 += n * x[9]
+		a10 += n * x[10]
+		a11 += n * x[11]
+	}
+	*o = oddsRow{a0, a1, a2, a3, a4, a5, a6, a7, a8, a9, a10, a11}
 }
 
 // Every component is added.
@@ -227,7 +239,7 @@ var _ = [1]struct{}{}[len(shapes)-12]
 
 // prove bets that the canary's quantile is within the margin of stable's.
 func (g *histogram) prove(w float64, b *Batch) {
-	n := counts{w: w, nc: sum(b.Canary.Bins), ns: sum(b.Stable.Bins), es: above(b.Stable.Bins, g.at)}
+	n := counts{w: w, nc: float64(b.Canary.values), ns: float64(b.Stable.values), es: above(b.Stable.Bins, g.at)}
 	for i := range g.margins {
 		n.ec = above(b.Canary.Bins, g.at+g.shifts[i])
 		g.margins[i].bet(g.above, n)

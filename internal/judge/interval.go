@@ -22,16 +22,22 @@ func rateInterval(k, n int64, alpha float64) (low, high float64) {
 }
 
 // eventShares is what is kept to estimate a ratio of rates: bad units by the
-// canary's share when they came. Shares are pooled by powers of two; every
-// pool keeps the range it saw, so that the interval stays valid.
+// canary's share when they came. Those of the ledger's rows are exact; others
+// are pooled, and every pool keeps the range of shares it saw, so that the
+// interval stays valid.
 type eventShares struct {
-	pools [17]sharePool
+	pools [2]sharePool
+	rows  []counts // of a ledger, which saves them
 }
+
+// poolEnd is the share that parts the pools. What an interval loses by a pool is the
+// square of half its width against w (1-w) of what it knows: a few percent.
+const poolEnd = 0.2
 
 type sharePool struct {
 	n, canary   float64
-	sumW        float64
-	least, most float64
+	sum         float64 // of shares, in parts of shareParts
+	least, most float64 // of shares, rounded outward to parts of shareParts
 }
 
 func (e *eventShares) add(n counts) {
@@ -39,30 +45,41 @@ func (e *eventShares) add(n counts) {
 	if events == 0 || n.w <= 0 || n.w >= 1 {
 		return
 	}
-	_, exp := math.Frexp(n.w)
-	p := &e.pools[min(len(e.pools)-1, max(0, -exp))]
+	p := &e.pools[0]
+	if n.w >= poolEnd {
+		p = &e.pools[1]
+	}
+	low, high := math.Floor(n.w*shareParts)/shareParts, math.Ceil(n.w*shareParts)/shareParts
+	if k := math.Round(n.w * shareParts); k/shareParts == n.w {
+		low, high = n.w, n.w
+	}
 	if p.n == 0 {
-		p.least, p.most = n.w, n.w
+		p.least, p.most = low, high
 	}
 	p.n += events
 	p.canary += n.ec
-	p.least, p.most = min(p.least, n.w), max(p.most, n.w)
-	if p.least == p.most {
-		p.sumW = p.n * n.w
-	} else {
-		p.sumW += events * n.w
-	}
+	p.least, p.most = min(p.least, low), max(p.most, high)
+	p.sum += math.Round(events * n.w * shareParts)
+}
+
+// mean is that of the shares.
+func (p *sharePool) mean() float64 {
+	return max(p.least, min(p.most, p.sum/shareParts/p.n))
 }
 
 // norms bounds sum of log(1 + w(rho-1)) over the events from below (chord) and
 // above (mean): the function is concave in w.
 func (e *eventShares) norms(rho float64) (low, high float64) {
+	for _, r := range e.rows {
+		x := (r.ec + r.es) * math.Log1p(r.w*(rho-1))
+		low, high = low+x, high+x
+	}
 	for i := range e.pools {
 		p := &e.pools[i]
 		if p.n == 0 {
 			continue
 		}
-		mean := p.sumW / p.n
+		mean := p.mean()
 		high += p.n * math.Log1p(mean*(rho-1))
 		a, b := math.Log1p(p.least*(rho-1)), math.Log1p(p.most*(rho-1))
 		if d := p.most - p.least; d > 0 {
@@ -97,6 +114,10 @@ func (e *eventShares) interval(alpha float64) *Interval {
 	for i := range e.pools {
 		canary += e.pools[i].canary
 		n += e.pools[i].n
+	}
+	for _, r := range e.rows {
+		canary += r.ec
+		n += r.ec + r.es
 	}
 	if n == 0 {
 		return nil
@@ -143,9 +164,12 @@ func (e *eventShares) mode(canary, n, widest float64) float64 {
 	}
 	slope := func(x float64) float64 {
 		rho, s := math.Exp(x), canary
+		for _, r := range e.rows {
+			s -= (r.ec + r.es) * r.w * rho / (1 + r.w*(rho-1))
+		}
 		for i := range e.pools {
 			if p := &e.pools[i]; p.n > 0 {
-				w := p.sumW / p.n
+				w := p.mean()
 				s -= p.n * w * rho / (1 + w*(rho-1))
 			}
 		}

@@ -149,6 +149,9 @@ func (l *labelBets) learn(bad, n float64) {
 		l.bad *= learnCap / l.n
 		l.n = learnCap
 	}
+	if l.short && l.bad != math.Floor(l.bad) {
+		l.bad = float64(float32(l.bad))
+	}
 }
 
 // shareFactor is the bet of one interval on the canary's share of its bad

@@ -14,11 +14,10 @@ const (
 	learnEvery = 60.0
 )
 
-func (l *learned) learn(bins []BinCount) {
+// learn takes n values in.
+func (l *learned) learn(bins []BinCount, n int64) {
 	l.fresh.add(bins)
-	for _, b := range bins {
-		l.freshN += b.Count
-	}
+	l.freshN += n
 }
 
 // refresh takes what stable did since the last time into the base and reports

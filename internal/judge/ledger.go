@@ -61,8 +61,15 @@ func (l *ledger) total() (sum counts) {
 	return sum
 }
 
-func (l *ledger) save(out []byte) []byte {
-	out = append(out, byte(len(l.rows))<<4|byte(l.open))
+// ledgerBeside marks in the first byte that there are units beside the rows.
+const ledgerBeside = ledgerRows
+
+func (l *ledger) save(out []byte, beside bool) []byte {
+	head := byte(len(l.rows))<<4 | byte(l.open)
+	if beside {
+		head |= ledgerBeside
+	}
+	out = append(out, head)
 	for _, r := range l.rows {
 		out = appendCount(appendShare(out, r.w), int64(r.nc+r.ns))
 		out = binary.AppendVarint(out, int64(r.nc-r.expected()))
@@ -74,14 +81,14 @@ func (l *ledger) save(out []byte) []byte {
 // expected is how many of the units the canary gets on average.
 func (n counts) expected() float64 { return math.Round(n.w * (n.nc + n.ns)) }
 
-func (l *ledger) load(d *decoder) {
+func (l *ledger) load(d *decoder) (beside bool) {
 	head := d.byte()
-	n, open := head>>4, head&15
+	n, open := head>>4, head&(ledgerBeside-1)
 	if d.err == nil && (n > ledgerRows || open > 0 && open >= n) {
 		d.fail("the counts by share are out of range")
 	}
 	if d.err != nil {
-		return
+		return false
 	}
 	for range n {
 		r := counts{w: d.share(), ns: float64(d.count())}
@@ -94,4 +101,5 @@ func (l *ledger) load(d *decoder) {
 		l.rows = append(l.rows, r)
 	}
 	l.open = int(open)
+	return head&ledgerBeside != 0
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -88,6 +89,8 @@ func TestProofsByLedgerAreTheSumOverBatches(t *testing.T) {
 			diff[k] += n.ec*c + n.es*s + (n.nc-n.ec+n.ns-n.es)*good
 		}
 	}
+	kept := testedOf(run.metrics[0])
+	kept.proofs.count(0, &kept.ledger)
 	for k, x := range append(got.ratio.logE[:], got.diff.logE[:]...) {
 		want := append(ratio[:4:4], diff[:]...)[k]
 		if math.Abs(x-want) > 1e-9*max(1, math.Abs(want)) {
@@ -109,11 +112,30 @@ func TestRoundingGoesDown(t *testing.T) {
 	}
 }
 
+// What is kept in five bytes is the next lower number with 28 bits, and is read as
+// it was written.
+func TestShortNumbersGoDown(t *testing.T) {
+	r := rand.New(rand.NewPCG(44, 1))
+	xs, back := []float64{0, math.Inf(-1), -0.5}, []float64{0, 0, 0}
+	for range 1000 {
+		x := math.Exp(20*r.Float64()-10) * (2*r.Float64() - 1)
+		short := shortDown(x)
+		if short > x || x-short > 4e-9*math.Abs(x) || shortDown(short) != short {
+			t.Fatalf("%v was rounded to %v", x, short)
+		}
+		xs, back = append(xs, short), append(back, 0)
+	}
+	d := &decoder{b: appendShorts(nil, xs)}
+	if d.shorts(back); d.err != nil || len(d.b) > 0 || !slices.Equal(back, xs) {
+		t.Errorf("%d bytes left, error %v: read as another number than was written", len(d.b), d.err)
+	}
+}
+
 // A state that another version of the program saved is refused in one sentence.
 func TestOldStateIsRefused(t *testing.T) {
 	state := newRun(t, byDefault(), nil).Snapshot()
 	state[0]--
-	if _, err := Restore(byDefault(), state); err == nil || !strings.Contains(err.Error(), "the snapshot has version 5, expected 6") {
+	if _, err := Restore(byDefault(), state); err == nil || !strings.Contains(err.Error(), "the snapshot has version 6, expected 7") {
 		t.Errorf("error %v", err)
 	}
 }

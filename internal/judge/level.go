@@ -8,6 +8,7 @@ type level struct {
 	bets
 	poisson bool
 	limit   float64
+	n, k    float64    // units and bad ones so far
 	below   [5]float64 // log e-values of the proof that the rate is below the limit
 	proven  bool
 	bar     float64
@@ -28,7 +29,7 @@ func newLevel(limit float64, poisson bool, p Policy) *level {
 		bets: newBets(levelPrior, levelPeriod, startShare, p.Horizon), poisson: poisson, limit: limit,
 		bar: math.Log(1 / p.AlphaPromote),
 	}
-	l.settle()
+	l.shorten()
 	return l
 }
 
@@ -45,7 +46,12 @@ func (l *level) bet(now, n, k float64) {
 	}
 	l.earn(0, l.logR, levelOdds, n, k)
 	l.settle()
-	l.earn(1, l.below[:], levelBelow[:], n, k)
+	if l.clump != nil {
+		l.earn(1, l.below[:], levelBelow[:], n, k)
+	} else { // nothing restarts, so that the proof follows from the counts
+		l.n, l.k = l.n+n, l.k+k
+		l.prove()
+	}
 	if l.proofLog() >= l.bar {
 		l.proven = true
 	}
@@ -64,6 +70,12 @@ func (l *level) earn(open int, logE, multiples []float64, n, k float64) {
 		l.open[open].gain[i] += l.factor(psi, n, k)
 	}
 	l.open[open].count(l.clump, logE)
+}
+
+func (l *level) prove() {
+	for i, psi := range levelBelow {
+		l.below[i] = l.factor(psi, l.n, l.k)
+	}
 }
 
 // heed makes the bets heed clumps, which another process keeps and brings up to
@@ -96,25 +108,27 @@ func (l *level) save(out []byte) []byte {
 	if l == nil {
 		return out
 	}
-	out = l.bets.save(out)
-	out = appendBool(out, l.proven)
-	out = appendFloats(out, l.below[:])
-	if l.clump != nil {
-		out = appendFloats(appendFloats(appendNumber(out, l.second), l.open[0].gain), l.open[1].gain)
+	out = appendBool(l.bets.saveOdds(out), l.proven)
+	if l.clump == nil {
+		return appendNumber(appendNumber(out, l.n), l.k)
 	}
-	return out
+	out = appendFloats(out, l.below[:])
+	return appendFloats(appendFloats(appendNumber(out, l.second), l.open[0].gain), l.open[1].gain)
 }
 
 func (l *level) load(d *decoder) {
 	if l == nil {
 		return
 	}
-	l.bets.load(d)
+	l.bets.loadOdds(d, d.at)
 	l.proven = d.bool()
-	d.floats(l.below[:])
-	if l.clump != nil {
-		l.second = d.number()
-		l.open[0].load(d, l.clump)
-		l.open[1].load(d, l.clump)
+	if l.clump == nil {
+		l.n, l.k = d.number(), d.number()
+		l.prove()
+		return
 	}
+	d.floats(l.below[:])
+	l.second = d.number()
+	l.open[0].load(d, l.clump)
+	l.open[1].load(d, l.clump)
 }

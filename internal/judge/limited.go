@@ -130,7 +130,7 @@ func (l *limited) report(m Metric, looseness int, r *MetricReport) {
 func (l *limited) moreToLimit(n int64) *float64 {
 	if l.gauge != nil {
 		p := &l.gauge.proofs[0]
-		return moreCanary(l.gauge.bar-p.log(), slices.Max(p.logE[:])/float64(n), 1)
+		return moreCanary(l.gauge.bar-p.log(), p.most()/float64(n), 1)
 	}
 	return moreCanary(l.level.bar-l.level.proofLog(), slices.Max(l.level.below[:])/float64(n), 1)
 }

@@ -44,7 +44,7 @@ func newMean(m Metric, p Policy, h History) *mean {
 			g.proofs = append(g.proofs, [len(meanStakes)]float64{})
 		}
 	}
-	g.learn(h.Bins)
+	g.learn(h.Bins, binsTotal(h.Bins))
 	if g.refresh(0) {
 		g.build()
 	}
@@ -73,12 +73,7 @@ func (g *mean) check(*Batch) error { return nil }
 
 func (g *mean) update(b *Batch) {
 	g.restart(b.At)
-	w := b.Share
-	if w == 0 {
-		if nc, ns := sum(b.Canary.Bins), sum(b.Stable.Bins); nc > 0 && ns > 0 {
-			w = nc / (nc + ns)
-		}
-	}
+	w := valuesShare(b)
 	if w > 0 && w < 1 && g.baseN > 0 {
 		g.bet(w, b)
 	}
@@ -86,7 +81,7 @@ func (g *mean) update(b *Batch) {
 	g.settle()
 	g.canary.add(b.Canary.Bins)
 	g.stable.add(b.Stable.Bins)
-	g.learn(b.Stable.Bins)
+	g.learn(b.Stable.Bins, b.Stable.values)
 	if g.refresh(b.At) {
 		g.build()
 	}

@@ -1,6 +1,9 @@
 package judge
 
-import "math"
+import (
+	"math"
+	"slices"
+)
 
 // proof is the evidence that a proportion is within one margin: the ratio to
 // stable's, the difference, or the looser of the two (the average of the two
@@ -16,9 +19,9 @@ func newProof(m Metric, looseness float64) proof {
 	p, rho, delta := proof{}, m.Ratio, m.Difference
 	if rho > 0 {
 		p.rho = 1 + (rho-1)*looseness
-		p.ratio = newRatioProof(p.rho, [4]float64{0.5, 0.8, 1, 1 + 0.4*(p.rho-1)})
+		p.ratio = newRatioProof(p.rho, [4]float64{0.5, 0.8, 1, 1 + 0.4*(rho-1)})
 		if m.Harm == Fewer {
-			p.ratio = newRatioProof(1/p.rho, [4]float64{2, 1.25, 1, 1 - 0.4*(1-1/p.rho)})
+			p.ratio = newRatioProof(1/p.rho, [4]float64{2, 1.25, 1, 1 - 0.4*(1-1/rho)})
 		}
 	}
 	if delta > 0 {
@@ -119,13 +122,23 @@ func stakeFactors(f, delta, w float64) (canary, stable, good float64) {
 
 func (p *diffProof) log() float64 {
 	var xs [7]float64
+	for k, q := range stakeLogs {
+		xs[k] = p.logE[k] + q
+	}
+	return logSumExp(xs[:])
+}
+
+// stakeLogs are the log shares of the stakes in the mixture.
+var stakeLogs = func() (logs [7]float64) {
 	total := 0.0
-	for k, q := range stakePrior {
-		xs[k] = p.logE[k] + math.Log(q)
+	for _, q := range stakePrior {
 		total += q
 	}
-	return logSumExp(xs[:]) - math.Log(total)
-}
+	for k, q := range stakePrior {
+		logs[k] = math.Log(q / total)
+	}
+	return logs
+}()
 
 // parts are what the components of a proof have earned.
 type parts struct {
@@ -151,16 +164,20 @@ type proofs struct {
 	each   []proof
 	proven []bool // once proven, always proven: Ville's inequality holds at every look
 	bar    float64
-	// What was earned beside the open row of the ledger, by looseness: in batches
-	// that have no row (loose), and in all.
-	loose, rest []parts
-	isLoose     bool // there were such batches
-	open        int  // the row that rest leaves out; -1: not known
+	// What was earned beside the open row of the ledger: in batches that have no
+	// row (loose), and in all, by looseness.
+	loose   looseParts
+	rest    []parts
+	isLoose bool  // there were such batches
+	open    []int // the row that rest leaves out, by looseness; -1: not known
+	row     int   // of the last batch; another one may have grown before
 }
 
 func newProofs(m Metric, p Policy) proofs {
 	n := len(p.Looseness)
-	out := proofs{bar: math.Log(1 / p.AlphaPromote), proven: make([]bool, n), loose: make([]parts, n), rest: make([]parts, n), open: -1}
+	out := proofs{bar: math.Log(1 / p.AlphaPromote), proven: make([]bool, n), rest: make([]parts, n), open: make([]int, n), row: -1}
+	out.loose.nulls = make([]float64, n)
+	out.forget()
 	for _, l := range p.Looseness {
 		out.each = append(out.each, newProof(m, l))
 	}
@@ -172,61 +189,84 @@ func (p *proofs) bet(n counts, l *ledger, booked bool) {
 	if n.w <= 0 || n.w >= 1 {
 		return
 	}
-	if n.ec+n.es == 0 && !p.heedsGood() && p.open == l.open {
+	if n.ec+n.es == 0 && !p.heedsGood() && p.row == l.open {
 		return
 	}
 	if !booked {
-		for i := range p.each {
-			p.each[i].from(&p.loose[i], n)
-			p.loose[i] = p.each[i].parts()
-			p.loose[i].roundDown()
-		}
-		p.isLoose, p.open = true, -1
+		p.loose.bet(p.each, n)
+		p.isLoose = true
+		p.forget()
 	}
 	p.settle(l)
+}
+
+// forget is for when what was earned beside the open row is another sum.
+func (p *proofs) forget() {
+	for i := range p.open {
+		p.open[i] = -1
+	}
 }
 
 // heedsGood reports whether good units move a proof: they do where a difference
 // is proven.
 func (p *proofs) heedsGood() bool { return len(p.each) > 0 && p.each[0].delta > 0 }
 
-// settle recomputes the proofs from the ledger and what has no row.
+// settle takes note of what is proven by the ledger and what has no row.
 func (p *proofs) settle(l *ledger) {
-	if p.open < 0 || p.open != l.open {
-		p.restOf(l)
+	if p.row != l.open {
+		p.row = l.open
+		p.forget()
 	}
 	for i := range p.each {
-		if len(l.rows) > 0 {
-			p.each[i].from(&p.rest[i], l.rows[l.open])
-		} else {
-			p.each[i].ratio.logE, p.each[i].diff.logE = p.rest[i].ratio, p.rest[i].diff
-		}
-		p.each[i].settle()
-		if p.each[i].log >= p.bar {
-			p.proven[i] = true
+		if !p.proven[i] && p.count(i, l).most() >= p.bar {
+			p.proven[i] = p.logOf(i, l) >= p.bar
 		}
 	}
+}
+
+// count brings what the components of one looseness have earned up to date.
+func (p *proofs) count(looseness int, l *ledger) *proof {
+	if p.open[looseness] != l.open {
+		p.restOf(looseness, l)
+	}
+	e := &p.each[looseness]
+	if len(l.rows) > 0 {
+		e.from(&p.rest[looseness], l.rows[l.open])
+	} else {
+		e.ratio.logE, e.diff.logE = p.rest[looseness].ratio, p.rest[looseness].diff
+	}
+	return e
+}
+
+// logOf is the evidence for one looseness.
+func (p *proofs) logOf(looseness int, l *ledger) float64 {
+	e := p.count(looseness, l)
+	e.settle()
+	return e.log
+}
+
+// most is a bound of the evidence, as a mixture is no more than its best part.
+func (p *proof) most() float64 {
+	most := math.Inf(-1)
+	if p.rho > 0 {
+		most = slices.Max(p.ratio.logE[:])
+	}
+	if p.delta > 0 {
+		most = max(most, slices.Max(p.diff.logE[:]))
+	}
+	return most
 }
 
 // restOf sums what was earned beside the open row.
-func (p *proofs) restOf(l *ledger) {
-	p.open = l.open
-	copy(p.rest, p.loose)
-	for i := range p.each {
-		for k, row := range l.rows {
-			if k != l.open {
-				p.each[i].from(&p.rest[i], row)
-				p.rest[i] = p.each[i].parts()
-			}
+func (p *proofs) restOf(i int, l *ledger) {
+	p.open[i] = l.open
+	p.rest[i] = p.loose.parts(i, &p.each[i])
+	for k, row := range l.rows {
+		if k != l.open {
+			p.each[i].from(&p.rest[i], row)
+			p.rest[i] = p.each[i].parts()
 		}
 	}
-}
-
-// roundDown keeps the parts in single precision: the next lower number, so that
-// an e-value stays one.
-func (p *parts) roundDown() {
-	roundDown(p.ratio[:])
-	roundDown(p.diff[:])
 }
 
 // roundDown sets every number to the next lower one of single precision.

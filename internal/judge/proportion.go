@@ -27,10 +27,12 @@ func newTested(m Metric, p Policy, h History) tested {
 }
 
 func newProportion(m Metric, p Policy, h History) *proportion {
-	return &proportion{
+	out := &proportion{
 		labelBets: newLabelBets(alternatives, float64(h.Bad), float64(h.N), startShare, p.Horizon, m.Tolerate),
 		tested:    newTested(m, p, h),
 	}
+	out.labelBets.shorten()
+	return out
 }
 
 func (p *proportion) check(b *Batch) error {
@@ -56,12 +58,15 @@ func countsOf(b *Batch) counts {
 
 func (p *proportion) update(b *Batch) {
 	n := countsOf(b)
-	if p.rises(b.Share) {
-		p.labelBets.rampStep()
-	}
-	if p.perUnit {
+	rises := p.rises(b.Share)
+	switch {
+	case p.clusters.decides: // what units say no longer counts
+		p.labelBets.learn(n.es, n.ns)
+	case p.perUnit:
+		p.labelBets.step(rises)
 		p.labelBets.betEvents(b.At, firsts(b, n))
-	} else {
+	default:
+		p.labelBets.step(rises)
 		p.labelBets.bet(b.At, n)
 	}
 	p.take(b, n)
@@ -87,13 +92,21 @@ func (t *tested) take(b *Batch, n counts) {
 		once, n.es = firsts(b, n), float64(b.Stable.Units)
 	}
 	booked := b.Share > 0 && b.Share < 1 && t.ledger.add(n)
-	t.proofs.bet(n, &t.ledger, booked)
+	if !t.clusters.decides {
+		t.proofs.bet(n, &t.ledger, booked)
+	}
 	t.clusters.add(b.At, b.Share, n)
 	t.guard.add(b.At, n.nc+n.ns, once.ec+once.es)
 	if t.perUnit || !booked { // others follow from the ledger
 		t.events.add(once)
 	}
 	t.count(b)
+}
+
+// passed tells what is open for a time that a batch passed of which nothing is taken in.
+func (t *tested) passed(b *Batch) {
+	t.clusters.add(b.At, b.Share, counts{})
+	t.guard.add(b.At, 0, 0)
 }
 
 // count adds a batch to the totals.
@@ -110,9 +123,7 @@ func (p *proportion) evidence() float64 { return p.counted(p.labelBets.logM) }
 func (t *tested) ratio() *Interval {
 	events := t.events
 	if !t.perUnit {
-		for _, row := range t.ledger.rows {
-			events.add(row)
-		}
+		events.rows = t.ledger.rows
 	}
 	return events.interval(IntervalAlpha)
 }
@@ -132,7 +143,7 @@ func (t *tested) proof(looseness int) (float64, bool) {
 	if t.clusters.decides {
 		return t.clusters.each[looseness].log, t.clusters.proven[looseness]
 	}
-	return t.proofs.each[looseness].log, t.proofs.proven[looseness]
+	return t.proofs.logOf(looseness, &t.ledger), t.proofs.proven[looseness]
 }
 
 func (t *tested) sides() (int64, int64) { return t.nc, t.ns }

@@ -91,24 +91,26 @@ func scaledOdds(p *[scaleBins]float64, shift, part float64, r *[scaleBins]float6
 
 // poolViolators replaces r by its weighted isotonic fit.
 func poolViolators(p, r *[scaleBins]float64) {
-	var mean, weight [scaleBins]float64
-	var size [scaleBins]int
+	type group struct {
+		sum, weight float64
+		end         int
+	}
+	var groups [scaleBins]group
 	top := 0
 	for i := range r {
-		mean[top], weight[top], size[top] = r[i], p[i], 1
-		top++
-		for top > 1 && mean[top-2] > mean[top-1] {
-			w := weight[top-2] + weight[top-1]
-			mean[top-2] = (mean[top-2]*weight[top-2] + mean[top-1]*weight[top-1]) / w
-			weight[top-2], size[top-2] = w, size[top-2]+size[top-1]
+		g := group{r[i] * p[i], p[i], i + 1}
+		for top > 0 && groups[top-1].sum*g.weight > g.sum*groups[top-1].weight { // means compared without a division
 			top--
+			g.sum, g.weight = g.sum+groups[top].sum, g.weight+groups[top].weight
 		}
+		groups[top] = g
+		top++
 	}
 	i := 0
-	for g := range top {
-		for range size[g] {
-			r[i] = mean[g]
-			i++
+	for _, g := range groups[:top] {
+		mean := g.sum / g.weight
+		for ; i < g.end; i++ {
+			r[i] = mean
 		}
 	}
 }

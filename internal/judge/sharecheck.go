@@ -57,14 +57,17 @@ func (s *shareCheck) report(m Metric, _ int, r *MetricReport) {
 	}
 }
 
+// all are the units that seen counts.
+func (s *shareCheck) all() counts { return counts{ec: float64(s.nc), es: float64(s.ns)} }
+
 func (s *shareCheck) save(out []byte) []byte {
 	out = s.bets.save(out)
 	out = appendFloat(appendCount(appendCount(out, s.nc), s.ns), s.expected)
-	return s.seen.save(out)
+	return s.seen.save(out, s.all())
 }
 
 func (s *shareCheck) load(d *decoder) {
 	s.bets.load(d)
 	s.nc, s.ns, s.expected = d.count(), d.count(), d.float()
-	s.seen.load(d)
+	s.seen.load(d, s.all())
 }

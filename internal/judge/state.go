@@ -9,7 +9,7 @@ import (
 )
 
 // snapshotVersion is the first byte of a snapshot.
-const snapshotVersion = 6
+const snapshotVersion = 7
 
 // Snapshot returns the state of the run, to be saved with the cursor of its
 // evidence. Restore continues from it bit for bit.
@@ -209,6 +209,26 @@ func (d *decoder) singles(xs []float64) {
 	}
 }
 
+// appendShorts writes numbers whose last shortBits are 0.
+func appendShorts(b []byte, xs []float64) []byte {
+	for _, x := range xs {
+		bits := math.Float64bits(x)
+		b = binary.LittleEndian.AppendUint32(append(b, byte(bits>>shortBits)), uint32(bits>>(shortBits+8)))
+	}
+	return b
+}
+
+func (d *decoder) shorts(xs []float64) {
+	for i := range xs {
+		low := uint64(d.byte())
+		bits := low<<shortBits | uint64(binary.LittleEndian.Uint32(d.take(4)))<<(shortBits+8)
+		if xs[i] = math.Float64frombits(bits); math.IsNaN(xs[i]) {
+			d.fail("a number is NaN")
+			xs[i] = 0
+		}
+	}
+}
+
 // appendBools writes them as bits.
 func appendBools(b []byte, xs []bool) []byte {
 	for i, x := range xs {
@@ -248,8 +268,11 @@ func (b *bets) save(out []byte) []byte { return b.saveOdds(appendTime(out, b.las
 // saveOdds leaves out the time of the last batch, for bets that every batch of
 // the metric reaches.
 func (b *bets) saveOdds(out []byte) []byte {
-	if b.coarse { // no step of a ramp restarts them
+	switch {
+	case b.coarse: // no step of a ramp restarts them
 		return appendSingles(out, b.logR)
+	case b.short:
+		return appendShorts(appendCount(out, b.steps), b.logR)
 	}
 	return appendFloats(appendCount(out, b.steps), b.logR)
 }
@@ -258,9 +281,13 @@ func (b *bets) load(d *decoder) { b.loadOdds(d, d.time()) }
 
 func (b *bets) loadOdds(d *decoder, last float64) {
 	b.last, b.due = last, 0
-	if b.coarse {
+	switch {
+	case b.coarse:
 		d.singles(b.logR)
-	} else {
+	case b.short:
+		b.steps = d.count()
+		d.shorts(b.logR)
+	default:
 		b.steps = d.count()
 		d.floats(b.logR)
 	}
@@ -271,110 +298,138 @@ func (b *bets) loadOdds(d *decoder, last float64) {
 	b.settle()
 }
 
-// save writes the parts of a proof that it has, in single precision.
-func (e *proof) save(out []byte, p parts) []byte {
-	if e.rho > 0 {
-		out = appendSingles(out, p.ratio[:])
-	}
-	if e.delta > 0 {
-		out = appendSingles(out, p.diff[:])
+// save leaves out what follows from the ledger, and from the units beside it.
+func (p *proofs) save(out []byte, beside counts) []byte {
+	out = appendBools(out, append(p.proven[:len(p.proven):len(p.proven)], p.isLoose))
+	if p.isLoose {
+		out = p.loose.save(out, p.each, beside)
 	}
 	return out
 }
 
-func (e *proof) load(d *decoder) (p parts) {
-	if e.rho > 0 {
-		d.singles(p.ratio[:])
-	}
-	if e.delta > 0 {
-		d.singles(p.diff[:])
-	}
-	return p
-}
-
-// save leaves out what follows from the ledger.
-func (p *proofs) save(out []byte) []byte {
-	out = appendBools(out, p.proven)
-	if out = appendBool(out, p.isLoose); p.isLoose {
-		for i := range p.each {
-			out = p.each[i].save(out, p.loose[i])
-		}
-	}
-	return out
-}
-
-func (p *proofs) load(d *decoder, l *ledger) {
-	d.bools(p.proven)
-	if p.isLoose = d.bool(); p.isLoose {
-		for i := range p.each {
-			p.loose[i] = p.each[i].load(d)
-		}
+func (p *proofs) load(d *decoder, l *ledger, beside counts) {
+	flags := make([]bool, len(p.proven)+1)
+	d.bools(flags)
+	copy(p.proven, flags)
+	if p.isLoose = flags[len(p.proven)]; p.isLoose {
+		p.loose.load(d, p.each, beside)
 	}
 	p.settle(l)
 }
 
-func (e *eventShares) save(out []byte) []byte {
-	used := int64(0)
-	for i := range e.pools {
-		if e.pools[i].n > 0 {
-			used++
+// save writes what the margins need.
+func (e *looseParts) save(out []byte, each []proof, beside counts) []byte {
+	if len(each) > 0 && each[0].rho > 0 {
+		out = appendSingles(appendSingles(out, e.alts[:]), e.nulls)
+	}
+	if len(each) > 0 && each[0].delta > 0 {
+		out = binary.AppendVarint(appendSingles(out, e.stakes[:]), int64(e.n-beside.nc-beside.ns))
+		out = binary.AppendVarint(out, int64(e.drawn-beside.nc))
+	}
+	return out
+}
+
+func (e *looseParts) load(d *decoder, each []proof, beside counts) {
+	if len(each) > 0 && each[0].rho > 0 {
+		d.singles(e.alts[:])
+		d.singles(e.nulls)
+	}
+	if len(each) > 0 && each[0].delta > 0 {
+		d.singles(e.stakes[:])
+		e.n, e.drawn = float64(d.signed())+beside.nc+beside.ns, float64(d.signed())+beside.nc
+		if d.err == nil && !(e.drawn >= 0 && e.drawn <= e.n) {
+			d.fail("the units of a proof are out of range")
 		}
 	}
-	out = appendCount(out, used)
+}
+
+// save leaves out how many units the last pool holds, of all that are in the pools.
+func (e *eventShares) save(out []byte, all counts) []byte {
+	used, last := byte(0), 0
+	for i := range e.pools {
+		if e.pools[i].n > 0 {
+			used |= 1 << i
+			last = i
+		}
+	}
+	out = append(out, used)
 	for i := range e.pools {
 		p := &e.pools[i]
 		if p.n == 0 {
 			continue
 		}
-		out = append(out, byte(i))
-		out = appendCount(out, int64(p.n))
-		out = appendCount(out, int64(p.canary))
+		all.ec, all.es = all.ec-p.canary, all.es-(p.n-p.canary)
+		if i == last {
+			out = binary.AppendVarint(binary.AppendVarint(out, int64(all.ec)), int64(all.es))
+		} else {
+			out = appendCount(appendCount(out, int64(p.canary)), int64(p.n-p.canary))
+		}
 		out = appendShare(appendShare(out, p.least), p.most)
 		if p.least != p.most { // otherwise their sum is known
-			out = appendFloat(out, p.sumW)
+			out = appendCount(out, int64(p.sum))
 		}
 	}
 	return out
 }
 
-func (e *eventShares) load(d *decoder) {
-	for range min(d.count(), int64(len(e.pools))) {
-		i := int(d.byte())
-		if i >= len(e.pools) {
-			d.fail("a pool of shares is out of range")
+func (e *eventShares) load(d *decoder, all counts) {
+	used := d.byte()
+	if d.err == nil && used>>len(e.pools) != 0 {
+		d.fail("a pool of shares is out of range")
+	}
+	for i := range e.pools {
+		if d.err != nil {
 			return
 		}
-		p := &e.pools[i]
-		p.n, p.canary = float64(d.count()), float64(d.count())
+		if used>>i&1 == 0 {
+			continue
+		}
+		p, stable := &e.pools[i], 0.0
+		if used>>i == 1 {
+			p.canary, stable = all.ec-float64(d.signed()), all.es-float64(d.signed())
+		} else {
+			p.canary, stable = float64(d.count()), float64(d.count())
+		}
+		p.n = p.canary + stable
+		all.ec, all.es = all.ec-p.canary, all.es-stable
 		p.least, p.most = d.share(), d.share()
-		p.sumW = p.n * p.least
-		if p.least != p.most {
-			p.sumW = d.float()
+		if p.sum = math.Round(p.n * p.least * shareParts); p.least != p.most {
+			p.sum = float64(d.count())
+		}
+		if d.err == nil && !(p.canary >= 0 && stable >= 0 && p.n > 0) {
+			d.fail("the units of a pool are out of range")
 		}
 	}
 }
 
-func (t *tested) save(out []byte) []byte {
-	out = t.ledger.save(appendShare(out, t.share))
+// besideLedger are the units that have no row of the ledger.
+func (t *tested) besideLedger() counts {
 	sum := t.ledger.total()
-	beside := [4]int64{t.nc - int64(sum.nc), t.ec - int64(sum.ec), t.ns - int64(sum.ns), t.es - int64(sum.es)}
-	if out = appendBool(out, beside != [4]int64{}); beside != [4]int64{} {
-		for _, n := range beside {
-			out = binary.AppendVarint(out, n)
+	return counts{nc: float64(t.nc) - sum.nc, ec: float64(t.ec) - sum.ec, ns: float64(t.ns) - sum.ns, es: float64(t.es) - sum.es}
+}
+
+func (t *tested) save(out []byte) []byte {
+	beside := t.besideLedger()
+	out = t.ledger.save(appendShare(out, t.share), beside != counts{})
+	if beside != (counts{}) {
+		for _, n := range [4]float64{beside.nc, beside.ec, beside.ns, beside.es} {
+			out = binary.AppendVarint(out, int64(n))
 		}
 	}
 	out = t.clusters.save(out)
 	out = t.guard.save(out)
-	out = t.proofs.save(out)
-	return t.events.save(out)
+	if !t.clusters.decides { // what units prove no longer counts
+		out = t.proofs.save(out, beside)
+	}
+	return t.events.save(out, beside)
 }
 
 func (t *tested) load(d *decoder, horizon float64) {
 	t.share = d.share()
-	t.ledger.load(d)
+	more := t.ledger.load(d)
 	sum := t.ledger.total()
 	t.nc, t.ec, t.ns, t.es = int64(sum.nc), int64(sum.ec), int64(sum.ns), int64(sum.es)
-	if d.bool() {
+	if more {
 		for _, n := range [4]*int64{&t.nc, &t.ec, &t.ns, &t.es} {
 			*n += d.signed()
 		}
@@ -382,21 +437,47 @@ func (t *tested) load(d *decoder, horizon float64) {
 	if d.err == nil && min(t.nc, t.ec, t.ns, t.es) < 0 {
 		d.fail("a count is negative")
 	}
+	beside := t.besideLedger()
 	t.clusters.load(d)
 	t.guard = loadGuard(d, horizon)
-	t.proofs.load(d, &t.ledger)
-	t.events.load(d)
+	if !t.clusters.decides {
+		t.proofs.load(d, &t.ledger, beside)
+	}
+	t.events.load(d, beside)
 }
 
+// save leaves out the bets of units where they no longer count.
 func (p *proportion) save(out []byte) []byte {
-	out = p.labelBets.saveOdds(out)
-	return p.tested.save(appendNumber(appendNumber(out, p.bad), p.n))
+	out = p.tested.save(appendNumber(appendLearned(out, p.bad), p.n))
+	if p.clusters.decides {
+		return out
+	}
+	return p.labelBets.saveOdds(out)
 }
 
 func (p *proportion) load(d *decoder) {
-	p.labelBets.loadOdds(d, d.at)
-	p.bad, p.n = d.number(), d.number()
+	p.bad, p.n = d.learned(), d.number()
 	p.tested.load(d, p.labelBets.horizon)
+	if !p.clusters.decides {
+		p.labelBets.loadOdds(d, d.at)
+	}
+}
+
+// appendLearned writes a number that is a count or one of single precision.
+func appendLearned(b []byte, x float64) []byte {
+	if x >= 0 && x <= float64(maxCount) && x == math.Floor(x) {
+		return appendCount(b, int64(x)+1)
+	}
+	return appendSingles(appendCount(b, 0), []float64{x})
+}
+
+func (d *decoder) learned() float64 {
+	if k := d.count(); k > 0 {
+		return float64(k - 1)
+	}
+	var x [1]float64
+	d.singles(x[:])
+	return x[0]
 }
 
 // shareParts is the resolution of weights: most shares are whole numbers of
