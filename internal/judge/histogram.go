@@ -123,12 +123,13 @@ func binsTotal(bins []BinCount) int64 {
 	return n
 }
 
-// valuesShare is the share that values of a batch are judged by; 0: none.
-func valuesShare(b *Batch) float64 {
-	if b.Share == 0 && b.Canary.values > 0 && b.Stable.values > 0 {
-		return float64(b.Canary.values) / float64(b.Canary.values+b.Stable.values)
+// countsOfValues is a batch of so many values with the share that it is judged by; 0: none.
+func countsOfValues(b *Batch) counts {
+	n := counts{w: b.Share, nc: float64(binsTotal(b.Canary.Bins)), ns: float64(binsTotal(b.Stable.Bins))}
+	if n.w == 0 && n.nc > 0 && n.ns > 0 {
+		n.w = n.nc / (n.nc + n.ns)
 	}
-	return b.Share
+	return n
 }
 
 // above counts the values above a bin.
@@ -148,19 +149,19 @@ func (g *histogram) update(b *Batch) {
 		}
 	}
 	g.restart(b.At)
-	w := valuesShare(b)
-	if w > 0 && w < 1 && g.baseN > 0 {
-		g.bet(w, b)
+	n := countsOfValues(b)
+	if n.w > 0 && n.w < 1 && g.baseN > 0 {
+		g.bet(n.w, b)
 		g.open.count(&g.clump, g.logR)
-		g.prove(w, b)
+		g.prove(n, b)
 	}
 	g.settle()
 	g.guard.addBins(b)
-	g.clump.add(0, b.Canary.Bins, b.Canary.values)
-	g.clump.add(1, b.Stable.Bins, b.Stable.values)
+	g.clump.add(0, b.Canary.Bins, int64(n.nc))
+	g.clump.add(1, b.Stable.Bins, int64(n.ns))
 	g.canary.add(b.Canary.Bins)
 	g.stable.add(b.Stable.Bins)
-	g.learn(b.Stable.Bins, b.Stable.values)
+	g.learn(b.Stable.Bins, int64(n.ns))
 	if g.refresh(b.At) {
 		g.build()
 		g.clump.level(&g.base)
@@ -238,8 +239,8 @@ func (o *oddsRow) add(rows []oddsRow, bins []BinCount, down int) {
 var _ = [1]struct{}{}[len(shapes)-12]
 
 // prove bets that the canary's quantile is within the margin of stable's.
-func (g *histogram) prove(w float64, b *Batch) {
-	n := counts{w: w, nc: float64(b.Canary.values), ns: float64(b.Stable.values), es: above(b.Stable.Bins, g.at)}
+func (g *histogram) prove(n counts, b *Batch) {
+	n.es = above(b.Stable.Bins, g.at)
 	for i := range g.margins {
 		n.ec = above(b.Canary.Bins, g.at+g.shifts[i])
 		g.margins[i].bet(g.above, n)

@@ -120,7 +120,6 @@ type Side struct {
 	Bins    []BinCount
 	Value   float64 // gauge; NaN: not known
 	Classes []int64 // category
-	values  int64   // in Bins, counted by check
 }
 
 // BinCount is the number of values in one bin of a logarithmic scale.

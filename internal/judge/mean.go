@@ -73,15 +73,15 @@ func (g *mean) check(*Batch) error { return nil }
 
 func (g *mean) update(b *Batch) {
 	g.restart(b.At)
-	w := valuesShare(b)
-	if w > 0 && w < 1 && g.baseN > 0 {
+	n := countsOfValues(b)
+	if w := n.w; w > 0 && w < 1 && g.baseN > 0 {
 		g.bet(w, b)
 	}
 	g.share = max(g.share, b.Share)
 	g.settle()
 	g.canary.add(b.Canary.Bins)
 	g.stable.add(b.Stable.Bins)
-	g.learn(b.Stable.Bins, b.Stable.values)
+	g.learn(b.Stable.Bins, int64(n.ns))
 	if g.refresh(b.At) {
 		g.build()
 	}

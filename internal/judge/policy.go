@@ -230,7 +230,7 @@ func (s *Side) check(who string) error {
 	case s.Firsts < 0 || s.Firsts > s.Units || s.Units > max(s.N, s.Bad):
 		return fmt.Errorf("judge: %s has %d users with a bad outcome, %d for the first time; expected at most one for each outcome", who, s.Units, s.Firsts)
 	}
-	before, values := int32(-1), int64(0)
+	before := int32(-1)
 	for _, c := range s.Bins {
 		if c.Bin <= before || c.Bin >= scaleBins {
 			return fmt.Errorf("judge: %s has bin %d after bin %d, expected each bin once, in order, 0 to %d", who, c.Bin, before, scaleBins-1)
@@ -239,8 +239,6 @@ func (s *Side) check(who string) error {
 			return fmt.Errorf("judge: %s has %d values in bin %d, expected 0 to %d", who, c.Count, c.Bin, maxCount)
 		}
 		before = c.Bin
-		values += c.Count
 	}
-	s.values = values
 	return nil
 }
