@@ -82,6 +82,10 @@ type ControllerOptions struct {
 	Log       *slog.Logger
 }
 
+// leaseName is the lease by which controllers agree on who works; that of a shard
+// has a suffix.
+const leaseName = "haldane"
+
 // saveEvery is longer than on one machine: every save is a write to the API
 // server. A controller that dies costs so much of the judge's evidence at most.
 const saveEvery = 15 * time.Second
@@ -138,7 +142,7 @@ func shellOptions(o ControllerOptions) (kube.Options, error) {
 		return kube.Options{}, err
 	}
 	out := kube.Options{Config: cfg, Scheme: scheme, Namespace: namespace, Metrics: o.Metrics, Health: o.Health,
-		LeaderElect: o.LeaderElect, LeaderNamespace: o.LeaderSpace, LeaderID: "haldane", Log: o.Log,
+		LeaderElect: o.LeaderElect, LeaderNamespace: o.LeaderSpace, LeaderID: leaseName, Log: o.Log,
 		References: references, Optional: optionalKinds()}
 	if o.AllNamespaces {
 		out.Namespace = ""
@@ -150,7 +154,7 @@ func shellOptions(o ControllerOptions) (kube.Options, error) {
 		if out.Selector, err = labels.Parse(o.Selector); err != nil {
 			return out, fmt.Errorf("--selector %q: %w", o.Selector, err)
 		}
-		out.LeaderID = "haldane-" + shard(o.Selector) // each shard has a leader
+		out.LeaderID = leaseName + "-" + shard(o.Selector) // each shard has a leader
 	}
 	return out, nil
 }

@@ -104,7 +104,7 @@ func TestClusterManyPromotionsAtOnce(t *testing.T) {
 		s.Cluster.Apply(t, s.ns, named(name, shopRoute), named(name, fmt.Sprintf(shopDeployment, "v1")), named(name, rel))
 	}
 	s.start(func(sh *kube.Shell, o ControllerOptions) (parts, error) {
-		return parts{router: clusterRouters(sh), metrics: s.evidence, sinks: clusterSinks(sh, o)}, nil
+		return parts{router: clusterRouters(sh.Client), metrics: s.evidence, sinks: clusterSinks(sh, o)}, nil
 	})
 	s.until("the API server has taken the policy in", s.policyHolds)
 	s.promoted(names, "v1")

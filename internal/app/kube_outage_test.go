@@ -122,7 +122,7 @@ func TestClusterOutages(t *testing.T) {
 		s.Cluster.Apply(t, s.ns, named(name, shopRoute), named(name, fmt.Sprintf(shopDeployment, "v1")), text)
 	}
 	s.kept(func(sh *kube.Shell, o ControllerOptions) (parts, error) {
-		r := clusterRouters(sh)
+		r := clusterRouters(sh.Client)
 		r["replicas"] = direct
 		return parts{router: r, metrics: source, sinks: clusterSinks(sh, o)}, nil
 	})

@@ -15,6 +15,9 @@ import (
 	"github.com/haldane-project/haldane/internal/release"
 	"github.com/haldane-project/haldane/internal/rollout"
 	"github.com/haldane-project/haldane/internal/traffic"
+	"github.com/haldane-project/haldane/internal/traffic/gatewayapi"
+	"github.com/haldane-project/haldane/internal/traffic/istio"
+	"github.com/haldane-project/haldane/internal/traffic/nginx"
 )
 
 // trafficField names the field of spec.traffic that is set.
@@ -122,18 +125,20 @@ func references(rel *v1alpha1.Release) []string {
 	return out
 }
 
-// optionalKinds are the kinds of routes that a cluster may lack.
+// optionalGVKs are the kinds of routes that a cluster may lack.
+func optionalGVKs() []schema.GroupVersionKind {
+	return []schema.GroupVersionKind{
+		gatewayapi.HTTPRoute, gatewayapi.GRPCRoute,
+		{Group: "policy.linkerd.io", Version: "v1beta3", Kind: "HTTPRoute"},
+		istio.VirtualService, istio.DestinationRule, nginx.Ingress,
+	}
+}
+
+// optionalKinds are objects of these kinds, as the routers read them.
 func optionalKinds() []client.Object {
 	var out []client.Object
-	for _, kind := range []schema.GroupVersionKind{
-		{Group: "gateway.networking.k8s.io", Version: "v1", Kind: "HTTPRoute"},
-		{Group: "gateway.networking.k8s.io", Version: "v1", Kind: "GRPCRoute"},
-		{Group: "policy.linkerd.io", Version: "v1beta3", Kind: "HTTPRoute"},
-		{Group: "networking.istio.io", Version: "v1", Kind: "VirtualService"},
-		{Group: "networking.istio.io", Version: "v1", Kind: "DestinationRule"},
-		{Group: "networking.k8s.io", Version: "v1", Kind: "Ingress"},
-	} {
-		u := &unstructured.Unstructured{} // as the routers read them
+	for _, kind := range optionalGVKs() {
+		u := &unstructured.Unstructured{}
 		u.SetGroupVersionKind(kind)
 		out = append(out, u)
 	}

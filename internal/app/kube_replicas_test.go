@@ -24,7 +24,7 @@ func byReplicas(t *testing.T, traffic, strategy string) *shop {
 	s := newShop(t)
 	s.evidence, s.saveEvery = newScript(), time.Second
 	s.start(func(sh *kube.Shell, o ControllerOptions) (parts, error) {
-		return parts{router: clusterRouters(sh), metrics: s.evidence, sinks: clusterSinks(sh, o)}, nil
+		return parts{router: clusterRouters(sh.Client), metrics: s.evidence, sinks: clusterSinks(sh, o)}, nil
 	})
 	s.Cluster.Apply(t, s.ns, fmt.Sprintf(shopDeployment, "v1"), shopService, fmt.Sprintf(`
 apiVersion: haldane.dev/v1alpha1

@@ -109,7 +109,7 @@ func newRoutedShop(t *testing.T, c *cluster.Cluster, traffic, objects string) (s
 	}
 	s.Cluster.Apply(t, s.ns, strings.Replace(halfRelease, "{replicas: {}}", traffic, 1))
 	stop = s.start(func(sh *kube.Shell, o ControllerOptions) (parts, error) {
-		return parts{router: clusterRouters(sh), metrics: s.evidence, sinks: clusterSinks(sh, o)}, nil
+		return parts{router: clusterRouters(sh.Client), metrics: s.evidence, sinks: clusterSinks(sh, o)}, nil
 	})
 	s.until("v1 serves", s.serves("hello", "v1"))
 	s.until("the API server has taken the policy in", s.policyHolds)

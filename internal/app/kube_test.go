@@ -142,12 +142,7 @@ func newShopOn(t *testing.T, c *cluster.Cluster) *shop {
 	}
 	s.kubeconfig = kubeconfig(t, s.ServiceAccount(t, s.ns, "haldane", role.Rules...), s.ns)
 	s.user = "system:serviceaccount:" + s.ns + ":haldane"
-	policy, err := admission.Policy(s.user)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Cluster.Apply(t, "", strings.NewReplacer("haldane-hold", "hold-"+s.ns, "objectSelector: {}",
-		"namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: "+s.ns+"}}").Replace(string(policy)))
+	s.policy()
 	scheme, err := kubeScheme()
 	if err != nil {
 		t.Fatal(err)
@@ -157,6 +152,17 @@ func newShopOn(t *testing.T, c *cluster.Cluster) *shop {
 	}
 	t.Cleanup(s.clean)
 	return s
+}
+
+// policy installs the admission policy for the shop's namespace and controller.
+func (s *shop) policy() {
+	s.Helper()
+	policy, err := admission.Policy(s.user)
+	if err != nil {
+		s.Fatal(err)
+	}
+	s.Cluster.Apply(s.T, "", strings.NewReplacer("haldane-hold", "hold-"+s.ns, "objectSelector: {}",
+		"namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: "+s.ns+"}}").Replace(string(policy)))
 }
 
 // clean takes the finalizers off, so that the namespace can go.
@@ -356,7 +362,7 @@ func TestClusterSaysWhatKeepsAReleaseBack(t *testing.T) {
 func TestClusterSaysWhichRouterIsNotThere(t *testing.T) {
 	s := newShop(t)
 	s.start(func(sh *kube.Shell, _ ControllerOptions) (parts, error) {
-		return parts{router: clusterRouters(sh), metrics: s.evidence}, nil
+		return parts{router: clusterRouters(sh.Client), metrics: s.evidence}, nil
 	})
 	s.Cluster.Apply(t, s.ns, fmt.Sprintf(shopDeployment, "v1"))
 	text := fmt.Sprintf(shopRelease, "hello")
@@ -373,7 +379,7 @@ func TestClusterSaysWhichRouteIsNotThere(t *testing.T) {
 	s.gateway()
 	s.saveEvery = time.Second
 	s.start(func(sh *kube.Shell, _ ControllerOptions) (parts, error) {
-		return parts{router: clusterRouters(sh), metrics: s.evidence}, nil
+		return parts{router: clusterRouters(sh.Client), metrics: s.evidence}, nil
 	})
 	s.Cluster.Apply(t, s.ns, fmt.Sprintf(shopDeployment, "v1"), fmt.Sprintf(shopRelease, "hello"))
 	s.until("v1 serves", s.serves("hello", "v1"))

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/haldane-project/haldane/internal/cluster"
 	"github.com/haldane-project/haldane/internal/kube"
 	"github.com/haldane-project/haldane/internal/metric"
 	"github.com/haldane-project/haldane/internal/notify"
@@ -40,7 +41,7 @@ var clusterParts = func(sh *kube.Shell, o ControllerOptions) (parts, error) {
 	if err != nil {
 		return parts{}, err
 	}
-	return parts{router: clusterRouters(sh), metrics: e, seen: e.seen, sinks: clusterSinks(sh, o), close: func() error {
+	return parts{router: clusterRouters(sh.Client), metrics: e, seen: e.seen, sinks: clusterSinks(sh, o), close: func() error {
 		err := e.Close()
 		if o.Data == "" {
 			err = errors.Join(err, os.RemoveAll(dir))
@@ -55,10 +56,10 @@ func clusterSinks(sh *kube.Shell, o ControllerOptions) []notify.Sink {
 }
 
 // clusterRouters makes the routers of a cluster.
-func clusterRouters(sh *kube.Shell) routers {
-	gateway := gatewayapi.New(sh.Client, nil)
+func clusterRouters(c *cluster.Client) routers {
+	gateway := gatewayapi.New(c, nil)
 	return routers{
-		"gatewayAPI": gateway, "linkerd": gateway, "istio": istio.New(sh.Client, nil),
-		"nginx": nginx.New(sh.Client, nil), "replicas": replicas.New(sh.Client),
+		"gatewayAPI": gateway, "linkerd": gateway, "istio": istio.New(c, nil),
+		"nginx": nginx.New(c, nil), "replicas": replicas.New(c),
 	}
 }

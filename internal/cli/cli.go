@@ -98,6 +98,7 @@ func commands() []entry {
 		{"start", newDemo},
 		{"start", newServe},
 		{"start", newController},
+		{"start", newCheck},
 		{"start", newValidate},
 		{"start", newRender},
 		{"start", newSchema},

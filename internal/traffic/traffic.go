@@ -35,3 +35,11 @@ type Router interface {
 	// Remove takes the release's routing away, idempotently.
 	Remove(ctx context.Context, rel release.Release) error
 }
+
+// Prober is a Router that can say before a run why it could not be had.
+type Prober interface {
+	// Probe reads the objects of a release as they are now and writes nothing. The
+	// error says why its requests could not be split between two versions, or
+	// copied where mirror is not 0; instances are not asked for.
+	Probe(ctx context.Context, rel release.Release, mirror release.Weight) error
+}

@@ -107,7 +107,7 @@ func (r *Router) apply(ctx context.Context, s Setup, t traffic.Target, live bool
 	var missing []error
 	for _, h := range parts {
 		if h.obj == nil && h.part.Own == nil {
-			missing = append(missing, fmt.Errorf("%s does not exist in namespace %s: create it, or name another one in spec.traffic", h.part, s.Namespace))
+			missing = append(missing, absent(s, h.part))
 		}
 	}
 	gone := len(t.Split.Shares) == 0
