@@ -70,7 +70,7 @@ if have python3-flask /usr/bin/python3 -c 'import flask'; then
 else
   skip "Flask example" "python3-flask is not installed"
 fi
-suite "LLM and prompt examples" go test -count=1 -timeout 15m -run 'LLM|Prompt' ./test/model
+suite "LLM, prompt and price examples" go test -count=1 -timeout 15m -run 'LLM|Prompt|Price' ./test/model
 suite "planted faults, servers' own metrics" go test -count=1 -timeout 15m -parallel 4 -v -run 'PlantedFaults|OwnHistogram|UnknownSeries' ./test/model
 suite "alike models, 20 pairs" go test -count=1 -timeout 15m -parallel 4 -v -run AlikeModels ./test/model
 suite "fuzzing what models say" fuzz ./internal/inference FuzzScan FuzzStream FuzzAnswer FuzzRewrite

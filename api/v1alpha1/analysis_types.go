@@ -61,8 +61,8 @@ type MetricSpec struct {
 	// Kind: errors (share of failed requests), latency (time to the end of the
 	// answer), amount (any positive amount), proportion (any other share of bad
 	// outcomes), rate (throughput: answered requests, for each that was sent), gauge
-	// (a level such as CPU or memory), mean (of a positive amount, above stable's
-	// p99.9 cut off), category (shares of classes: any change), drift (distribution
+	// (a level such as CPU or memory), mean (of a positive amount; values above
+	// stable's p99.9 and four times its mean are cut off), category (shares of classes: any change), drift (distribution
 	// of an amount: any change), agreement (answers to copies of one request: which
 	// version's is nearer to the answer that the user got), votes (users' votes: share
 	// that are down).

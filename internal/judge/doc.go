@@ -44,8 +44,8 @@
 //     factors are divided by the design effect (Kish 1965) of the past seconds, by
 //     successive differences (von Neumann 1941): a power below 1 of a factor keeps its
 //     mean at most 1 (Jensen).
-//   - Mean (mean.go): values y cut at the top T that stable's p99.9, or the scale,
-//     gives, mu stable's past mean: E *= 1 + lam (A - w) (min(y, T) - mu)/T, with
+//   - Mean (mean.go): values y cut at the top T that stable's p99.9 and four times its
+//     mean, or the scale, give, mu stable's past mean: E *= 1 + lam (A - w) (min(y, T) - mu)/T, with
 //     lam = f/max(w, 1-w), f < 1 (Waudby-Smith, Ramdas 2024).
 //   - Category, Drift (category.go): two-sided, r(y) = q_y/s_y with stable's share s_y, counts
 //     plus one half, and q_y = (n_c,y + 20 s_y)/(n_c + 20) the canary's so far; the

@@ -9,7 +9,7 @@ const (
 	Latency    Kind = "latency"    // positive amounts by histogram, 2 % bins, margins on quantiles
 	Amount     Kind = "amount"     // the same with 5 % bins
 	Rate       Kind = "rate"       // events, bet on which version they came from
-	Mean       Kind = "mean"       // mean of a positive amount, cut at stable's p99.9
+	Mean       Kind = "mean"       // mean of a positive amount, cut far above what stable has
 	Gauge      Kind = "gauge"      // autocorrelated level
 	Category   Kind = "category"   // classes: any change of their shares
 	Drift      Kind = "drift"      // a positive amount: any change of its distribution
@@ -61,7 +61,7 @@ type Metric struct {
 	// kept against "at most Tolerate times". 0 or 1: any worsening counts.
 	Tolerate float64
 	// Most is the largest value that there can be (mean); 0: not known, so that
-	// values are cut at stable's p99.9.
+	// values are cut at stable's p99.9, and not below four times its mean.
 	Most float64
 	Harm Harm // rate, gauge: which direction is worse
 	// Interval > 0 also keeps, for proportions and rates, the bet on the

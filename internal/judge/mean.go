@@ -5,15 +5,17 @@ import (
 	"slices"
 )
 
-// mean is the test that the canary's mean of a positive amount, cut at stable's
-// p99.9 or the largest value that there can be, is no higher: a bet on every value by how far it is from stable's mean.
+// mean is the test that the canary's mean of a positive amount is no higher: a bet
+// on every value by how far it is from stable's mean. Values are cut at the largest
+// one that there can be or, where that is not known, at stable's p99.9 and leastCut
+// of its means, whichever is more.
 type mean struct {
 	bets
 	learned
 	kind           Kind
 	tolerate       float64
 	most           float64 // no value is larger; 0: not known
-	cut, mid       float64 // stable's p99.9 and its mean below it, from the past
+	cut, mid       float64 // where values are cut and stable's mean below it, from the past
 	margins        []float64
 	proofs         [][len(meanStakes)]float64
 	proven         []bool
@@ -25,6 +27,21 @@ type mean struct {
 	// values of stable that it was chosen by.
 	top    float64
 	before tally
+}
+
+// leastCut is how many means of stable the cut is at least: where its values are
+// all about alike, one that is far above each of them would else be cut to it.
+const leastCut = 4
+
+// meanBelow is the mean of values cut at top.
+func (t *tally) meanBelow(k Kind, top float64) float64 {
+	sum := 0.0
+	for i, n := range t {
+		if n > 0 {
+			sum += float64(n) * min(top, BinValue(k, int32(i)))
+		}
+	}
+	return sum / float64(t.total())
 }
 
 // meanStakes are parts of the largest possible stake.
@@ -53,17 +70,12 @@ func newMean(m Metric, p Policy, h History) *mean {
 }
 
 func (g *mean) build() {
-	g.cut = BinValue(g.kind, int32(g.base.quantileBin(0.999)))
-	if g.most > 0 {
-		g.cut = g.most
+	g.cut = g.most
+	if g.most == 0 {
+		g.cut = BinValue(g.kind, int32(g.base.quantileBin(0.999)))
+		g.cut = max(g.cut, leastCut*g.base.meanBelow(g.kind, g.cut))
 	}
-	sum := 0.0
-	for i, n := range g.base {
-		if n > 0 {
-			sum += float64(n) * min(g.cut, BinValue(g.kind, int32(i)))
-		}
-	}
-	g.mid = sum / float64(g.baseN)
+	g.mid = g.base.meanBelow(g.kind, g.cut)
 	if g.top == 0 {
 		g.top, g.before = g.cut, g.stable
 	}
@@ -169,13 +181,7 @@ func (g *mean) side(t *tally) SideReport {
 	s.Mean = finite(t.mean(g.kind))
 	s.Value = s.Mean
 	if g.top > 0 {
-		sum := 0.0
-		for i, n := range t {
-			if n > 0 {
-				sum += float64(n) * min(g.top, BinValue(g.kind, int32(i)))
-			}
-		}
-		s.Value = finite(sum / float64(s.N))
+		s.Value = finite(t.meanBelow(g.kind, g.top))
 	}
 	return s
 }

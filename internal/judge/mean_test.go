@@ -5,9 +5,10 @@ import (
 	"testing"
 )
 
-// Scores of stable that are all alike tell nothing of how far the canary's may be:
-// where the largest value is known values are cut at it, and a change is found.
-func TestMeanOfWhatHasALargestValue(t *testing.T) {
+// Values of stable that are all alike tell nothing of how far the canary's may be:
+// they are cut at the largest one or, where none is known, well above stable's, so
+// that a change is found.
+func TestMeanOfValuesThatAreAlike(t *testing.T) {
 	const stable, worse = 0.1, 0.6
 	of := func(values ...float64) Side {
 		var s Side
@@ -22,7 +23,8 @@ func TestMeanOfWhatHasALargestValue(t *testing.T) {
 		want   Verdict
 	}{
 		"half are worse":                {1, of(stable, worse), Fail},
-		"half are worse, bound unknown": {0, of(stable, worse), Inconclusive},
+		"half are worse, bound unknown": {0, of(stable, worse), Fail},
+		"all cost three times as much":  {0, of(3*stable, 3*stable*1.2), Fail},
 		"alike":                         {1, of(stable, stable*1.2), Inconclusive},
 	} {
 		r, err := New(Policy{Alpha: 0.01, AlphaPromote: 0.05, Horizon: 1800, Metrics: []Metric{

@@ -154,6 +154,16 @@ func (c *checker) feedback(path string, s *v1alpha1.FeedbackSpec) *release.Takes
 	return f
 }
 
+// inCurrency gives metrics of costs the currency of the prices as their unit.
+func inCurrency(rel release.Release) {
+	e := rel.Traffic.Embedded
+	for i, m := range rel.Analysis.Metrics {
+		if m.Source.LLM == release.FactCost && e != nil && e.Model != nil {
+			rel.Analysis.Metrics[i].Unit = e.Model.Currency
+		}
+	}
+}
+
 // readsModels checks that a release whose metrics are about models' answers has
 // them read.
 func (c *checker) readsModels(rel release.Release) {

@@ -47,6 +47,7 @@ func (c *checker) release(obj *v1alpha1.Release) release.Release {
 	c.routers(rel)
 	c.comparesAnswers(rel)
 	c.readsModels(rel)
+	inCurrency(rel)
 	return rel
 }
 

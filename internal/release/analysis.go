@@ -88,6 +88,8 @@ type Metric struct {
 	Harm     Harm     // rate, gauge: which direction is worse
 	// Bursts is how long bad outcomes that come together do so; 0: each is by itself.
 	Bursts time.Duration `json:",omitempty"`
+	// Unit of its values where the source alone does not say: the currency of costs.
+	Unit string `json:",omitempty"`
 }
 
 // Harm is the direction in which a metric gets worse.

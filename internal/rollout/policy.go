@@ -1,6 +1,7 @@
 package rollout
 
 import (
+	"cmp"
 	"math"
 	"slices"
 
@@ -71,7 +72,7 @@ func judgeMetric(m release.Metric, perUser bool) judge.Metric {
 		out.Tolerate = out.Ratio
 	}
 	if fact, ok := m.Source.Fact(); ok {
-		out.Unit, out.Split = fact.Unit, fact.Input
+		out.Unit, out.Split = cmp.Or(m.Unit, fact.Unit), fact.Input
 	}
 	if m.Kind == release.Mean && (m.Source.Feedback != "" || m.Source.Evaluator != nil) {
 		out.Most = 1 // how far scores are below 1

@@ -39,6 +39,10 @@ func TestPolicy(t *testing.T) {
 			t.Errorf("a share of answers is judged by %+v, expected users (%v) or intervals beside requests, and the guard", got, perUser)
 		}
 	}
+	cost := release.Metric{Name: "cost", Kind: release.Mean, Source: release.Source{LLM: release.FactCost}, Unit: "EUR"}
+	if got := judgeMetric(cost, false); got.Unit != "EUR" {
+		t.Errorf("a cost is judged by %+v, expected euros", got)
+	}
 	broken.Bursts = 2 * time.Second
 	if got := judgeMetric(broken, false); !got.Clustered || got.Interval != 2 {
 		t.Errorf("bursts of 2 s are judged by %+v", got)

@@ -2,6 +2,9 @@ package model
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
+	"math"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -103,5 +106,50 @@ func TestThePromptExample(t *testing.T) {
 	d.wants(file, manifest, "Promoted", "")
 	if got := raw(t, d.front, "POST", "/v1/responses", `{"model":"ngram","input":"What is coal?","seed":1}`); !strings.Contains(got.body, `"instructions":"Answer in two sentences. Never talk about divers."`) {
 		t.Errorf("the new prompt did not reach the server: %s", got.body)
+	}
+}
+
+// One server, several models: a dearer one is taken back or paused, as its manifest
+// says, by what its answers' tokens cost. Clients see no usage that they did not
+// ask for.
+func TestThePriceExample(t *testing.T) {
+	needsE2E(t)
+	s, d := server(t, nil), start(t)
+	read := func(name string, others ...string) (file, manifest string) {
+		return name, example(t, filepath.Join("../../examples/llm", name), append(others, "127.0.0.1:8082", d.front, "127.0.0.1:8000", s.Listener.Addr().String())...)
+	}
+	d.release(read("price.yaml"))
+	const fixed = `{"model":"ngram-2","stream":%t,"seed":1,"max_tokens":10,"messages":[{"role":"user","content":"What is firedamp?"}]}`
+	if got := raw(t, d.front, "POST", chat, fmt.Sprintf(fixed, true)); strings.Contains(got.body, "completion_tokens") {
+		t.Errorf("a client got a usage that it did not ask for: %s", got.body)
+	}
+	var said struct {
+		Usage struct {
+			In  float64 `json:"prompt_tokens"`
+			Out float64 `json:"completion_tokens"`
+		}
+	}
+	if err := json.Unmarshal([]byte(raw(t, s.Listener.Addr().String(), "POST", chat, fmt.Sprintf(fixed, false)).body), &said); err != nil || said.Usage.Out == 0 {
+		t.Fatalf("the server's own usage: %+v, %v", said, err)
+	}
+	users(d, chat, fmt.Sprintf(fixed, true), 50)
+	file, manifest := read("price-v2.yaml")
+	d.wants(file, manifest, "RolledBack", "USD against")
+	file, manifest = read("price-v2.yaml", "version: large", "version: large-again", "{llm: cost}, ", "{llm: cost}, onFail: pause, ")
+	if r := d.release(file, manifest); r.Status.Phase != "Paused" || !strings.Contains(r.Status.Message, "cost") {
+		t.Errorf("%s: %s; expected a pause for cost", r.Status.Phase, r.Status.Message)
+	}
+	file, manifest = read("price-v3.yaml")
+	d.wants(file, manifest, "Promoted", "")
+	r, err := d.api.Get(t.Context(), "price")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := (said.Usage.In*0.15 + said.Usage.Out*0.60) / 1e6
+	for _, m := range d.deciding(r.Status.Run.Name).Metrics {
+		// Values are kept in classes of 5 %.
+		if m.Name == "cost" && (m.Stable.Value == nil || math.Abs(*m.Stable.Value/want-1) > 0.05) {
+			t.Errorf("an answer costs %v, expected %g: %+v", m.Stable.Value, want, m)
+		}
 	}
 }
