@@ -43,7 +43,11 @@ type daemon struct {
 	log      safeBuffer
 }
 
+// safeBuffer is the log of a daemon, a line a write; serving gets the address of
+// its API.
 type safeBuffer struct {
+	serving chan string
+
 	mu sync.Mutex
 	b  bytes.Buffer
 }
@@ -51,6 +55,10 @@ type safeBuffer struct {
 func (s *safeBuffer) Write(p []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if _, page, found := strings.Cut(string(p), "msg=serving page=http://"); found {
+		address, _, _ := strings.Cut(page, " ")
+		s.serving <- address
+	}
 	return s.b.Write(p)
 }
 
@@ -62,35 +70,37 @@ func (s *safeBuffer) String() string {
 
 func start(t *testing.T) *daemon {
 	t.Helper()
-	d := &daemon{T: t, front: freeAddress(t)}
-	address := freeAddress(t)
-	cmd := exec.Command(os.Args[0], "serve", "--listen", address, "--data", t.TempDir())
+	d := &daemon{T: t, front: freeAddress(t), log: safeBuffer{serving: make(chan string, 1)}}
+	cmd := exec.Command(os.Args[0], "serve", "--listen", "127.0.0.1:0", "--data", t.TempDir())
 	cmd.Env = append(os.Environ(), "HALDANE_TEST_ROLE=haldane", "JUDGE_KEY=sesame")
 	cmd.Stderr = &d.log
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
 	t.Cleanup(func() {
 		_ = cmd.Process.Signal(syscall.SIGTERM)
-		if err := cmd.Wait(); err != nil {
+		if err := <-ended; err != nil {
 			t.Errorf("the daemon did not stop cleanly: %v", err)
 		}
 		if strings.Contains(d.log.String(), "sesame") {
 			t.Error("the evaluator's key stands in the log")
 		}
 	})
-	var err error
-	if d.api, err = client.New(address, client.Options{}); err != nil {
-		t.Fatal(err)
-	}
-	for begin := time.Now(); ; time.Sleep(20 * time.Millisecond) {
-		if _, err = d.api.List(t.Context()); err == nil {
-			return d
+	select {
+	case address := <-d.log.serving:
+		var err error
+		if d.api, err = client.New(address, client.Options{}); err != nil {
+			t.Fatal(err)
 		}
-		if time.Since(begin) > patience {
-			t.Fatalf("the daemon does not answer: %v\n%s", err, d.log.String())
-		}
+	case err := <-ended:
+		ended <- err
+		t.Fatalf("the daemon ended: %v\n%s", err, d.log.String())
+	case <-time.After(patience):
+		t.Fatalf("the daemon does not serve:\n%s", d.log.String())
 	}
+	return d
 }
 
 // freeAddress is a loopback address that was free a moment ago.

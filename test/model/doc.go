@@ -13,7 +13,7 @@
 //	an answer that never ends               TestClientLeaves (traffic/embedded), proxy.TestHangingRequestIsToldOnceAndItsEnd
 //	a client that leaves                    TestClientLeaves, TestUsersWhoLeaveAreJudged
 //	feedback on an unknown request          proxy.TestFeedbackIsTaken, telemetry.TestFeedbackFindsTheVersion
-//	an evaluator that hangs, lies or talks  evaluator.TestEvaluatorsAtFault, evaluator.TestSilenceProvesNothing
+//	an evaluator that hangs, lies or talks  evaluator.TestEvaluatorsAtFault, TestEvaluatorsThatLie, TestSilenceProvesNothing
 //	any bytes at all                        inference.FuzzStream and its neighbours
 //
 // Read harness_test.go.
