@@ -59,7 +59,8 @@
 //     by a bet on +1, -1 and 0.
 //   - ShareCheck (sharecheck.go): the bet of a rate in which every unit is an event:
 //     log E += n_c log(rho) - (n_c+n_s) log(1 + w(rho-1)), rho on both sides of 1; at
-//     1/0.001 it asks for a pause (sample ratio mismatch).
+//     1/0.001 it asks for a pause (sample ratio mismatch). Where a router may be off by a
+//     ratio of the odds (Batch.Slack), w is that much higher for rho > 1 and lower for rho < 1.
 //
 // # Beside a comparison
 //

@@ -19,6 +19,7 @@ type EvidenceLine struct {
 	Canary *EvidenceSide `json:"canary,omitempty"`
 	Stable *EvidenceSide `json:"stable,omitempty"`
 	Share  *float64      `json:"share,omitempty"` // routing mode; null: counts decide
+	Slack  float64       `json:"slack,omitempty"` // of the odds of a share that is checked
 	// History marks what stable did before the run; such lines come first. One with
 	// a negative t is one of stable's seconds, oldest first; others are sums.
 	History bool `json:"history,omitempty"`
@@ -89,7 +90,7 @@ func parseEvidence(line []byte) (EvidenceLine, error) {
 
 // Batch turns a line into a batch of a metric.
 func (l EvidenceLine) Batch(m Metric) (Batch, error) {
-	b := Batch{At: l.T, Canary: noSide(m.Kind), Stable: noSide(m.Kind), Names: l.Names}
+	b := Batch{At: l.T, Canary: noSide(m.Kind), Stable: noSide(m.Kind), Names: l.Names, Slack: l.Slack}
 	if l.Share != nil {
 		if b.Share = *l.Share; !(b.Share > 0 && b.Share <= 1) {
 			return b, fmt.Errorf("the share is %v, expected more than 0 and at most 1, or null where counts decide", b.Share)
@@ -206,7 +207,7 @@ func sortedBins(bins []BinCount) []BinCount {
 
 // LineOf is the line that a batch of a metric is exported as.
 func LineOf(m Metric, b Batch) EvidenceLine {
-	l := EvidenceLine{T: b.At, Metric: m.Name, Canary: sideOf(m, b.Canary), Stable: sideOf(m, b.Stable), Names: b.Names}
+	l := EvidenceLine{T: b.At, Metric: m.Name, Canary: sideOf(m, b.Canary), Stable: sideOf(m, b.Stable), Names: b.Names, Slack: b.Slack}
 	if b.Share > 0 {
 		share := b.Share
 		l.Share = &share

@@ -106,6 +106,9 @@ type Batch struct {
 	Stable Side
 	// Names are those of the classes (category), for people.
 	Names []string
+	// Slack is the ratio of the odds to be sent to the canary by which a router may be
+	// off for good reasons (share check); 0: none, Share is exact.
+	Slack float64
 }
 
 // Side is one version's part of a batch; which fields count depends on the kind.

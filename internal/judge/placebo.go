@@ -109,9 +109,9 @@ func (r *Run) byIntervals() []string {
 
 func (p *PlaceboReport) words() string {
 	if p.Canary == 0 || p.Stable == 0 {
-		return "Stable was not compared with itself: that takes evidence that tells its single requests apart, which counters of a router never do."
+		return "Stable was not compared with itself: that takes evidence that tells its single requests apart, or counters of at least two instances."
 	}
-	s := fmt.Sprintf("Stable was compared with itself, %s of its %s requests under the canary's share: ", grouped(float64(p.Canary)), grouped(float64(p.Canary+p.Stable)))
+	s := fmt.Sprintf("Stable was compared with itself, %s of its %s requests with the others: ", grouped(float64(p.Canary)), grouped(float64(p.Canary+p.Stable)))
 	if p.Alarm {
 		s += fmt.Sprintf("a false alarm by %s (%s), so that what is found there against the canary is to be doubted.", strings.Join(p.Blame, " and "), odds(p.LogE))
 	} else {

@@ -209,6 +209,8 @@ func (b *Batch) check(last float64) error {
 		return fmt.Errorf("judge: batch time is %v s, expected seconds since the run began", b.At)
 	case b.At < last:
 		return fmt.Errorf("judge: batch time %v s is before the last one, %v s; expected batches in the order of time", b.At, last)
+	case b.Slack != 0 && !(b.Slack >= 1 && b.Slack <= maxSlack):
+		return fmt.Errorf("judge: the slack of a share is %v, expected a ratio from 1 to %v, or 0 for none", b.Slack, maxSlack)
 	case !(b.Share >= 0 && b.Share <= 1):
 		return fmt.Errorf("judge: the canary's share is %v, expected 0 to 1 (0: not known, counts decide)", b.Share)
 	}
@@ -217,6 +219,9 @@ func (b *Batch) check(last float64) error {
 	}
 	return b.Stable.check("stable")
 }
+
+// maxSlack bounds what a share check tolerates.
+const maxSlack = 2.0
 
 // maxCount bounds every count, so that sums stay exact.
 const maxCount = int64(1) << 48

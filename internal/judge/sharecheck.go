@@ -30,8 +30,13 @@ func (s *shareCheck) update(b *Batch) {
 	s.restart(b.At)
 	w, c, n := b.Share, float64(b.Canary.N), float64(b.Canary.N+b.Stable.N)
 	if w > 0 && w < 1 && n > 0 {
+		least, most := slackShares(w, b.Slack)
 		for k, rho := range shareRhos {
-			s.logR[k] += c*math.Log(rho) - n*math.Log1p(w*(rho-1))
+			at := most
+			if rho < 1 {
+				at = least
+			}
+			s.logR[k] += c*math.Log(rho) - n*math.Log1p(at*(rho-1))
 		}
 		s.nc += b.Canary.N
 		s.ns += b.Stable.N
@@ -39,6 +44,15 @@ func (s *shareCheck) update(b *Batch) {
 		s.seen.add(counts{w: w, ec: c, es: n - c})
 	}
 	s.settle()
+}
+
+// slackShares are the shares whose odds are so many times less and more: bets on more
+// than the share hold for all up to the second, bets on less from the first on.
+func slackShares(w, slack float64) (least, most float64) {
+	if slack <= 1 {
+		return w, w
+	}
+	return w / (w + slack*(1-w)), slack * w / (slack*w + 1 - w)
 }
 
 func (s *shareCheck) evidence() float64         { return s.logM }

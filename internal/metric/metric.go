@@ -50,16 +50,19 @@ type Reader interface {
 type Reading struct {
 	Samples []Sample
 	// Placebo is stable compared with itself: of its requests a part, drawn at
-	// random with the canary's share, stands for the canary. Empty where the
-	// provider can not tell requests apart.
+	// random with the canary's share, or those of a part of its instances, stands for
+	// the canary. Empty where the provider can tell neither requests nor instances apart.
 	Placebo []Sample
 	// Division is how requests, or users where they keep their version, were
 	// really divided under the share that was asked for (Side.N): batches of
 	// kind judge.ShareCheck. Empty where the provider can not see it.
 	Division []judge.Batch
-	Cursor   []byte
-	Newest   time.Time // of the evidence; zero: none
-	Missing  string
+	// Counted is the same where the provider knows how many requests each version got,
+	// and not which share was asked for: whoever knows makes batches of it.
+	Counted []Counted
+	Cursor  []byte
+	Newest  time.Time // of the evidence; zero: none
+	Missing string
 	// Caveats are sentences about the evidence that nothing waits for: what could
 	// mislead who reads it, and whom nobody could ask.
 	Caveats []string
@@ -69,6 +72,13 @@ type Reading struct {
 	// Critical says, in one sentence, what must never happen and did: it ends the
 	// run, whatever the statistics say. Empty: nothing.
 	Critical string
+}
+
+// Counted is what a router sent to each version between two times, by the clock of
+// who counted.
+type Counted struct {
+	From, To       time.Time
+	Canary, Stable int64
 }
 
 // Sample is one batch of one metric.

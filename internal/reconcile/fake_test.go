@@ -380,7 +380,7 @@ func (r fakeReader) Read(context.Context) (metric.Reading, error) {
 	if r.read != nil {
 		return metric.Reading{}, r.read
 	}
-	out := metric.Reading{Samples: r.batch, Placebo: r.beside.Placebo, Division: r.beside.Division}
+	out := metric.Reading{Samples: r.batch, Placebo: r.beside.Placebo, Division: r.beside.Division, Counted: r.beside.Counted}
 	r.beside = metric.Reading{}
 	if len(r.batch) > 0 {
 		out.Newest = time.Now()

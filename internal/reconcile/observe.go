@@ -55,7 +55,7 @@ func (r *Reconciler) gather(ctx context.Context, w *worker, rec store.Record, in
 		}
 		return err
 	}
-	err = s.read(ctx)
+	err = s.read(ctx, in)
 	in.Evidence = s.evidence(rec.State.Run)
 	return err
 }

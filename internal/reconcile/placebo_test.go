@@ -135,3 +135,35 @@ func TestWrongDivisionPauses(t *testing.T) {
 		}
 	})
 }
+
+// TestWrongCountsPause: where the provider knows only what each version got, the
+// share that was asked for is the router's.
+func TestWrongCountsPause(t *testing.T) {
+	in(t, func(t *testing.T) {
+		h := long(t)
+		defer h.stop()
+		count := func(canary, stable int64) {
+			h.set(func() {
+				now := time.Now()
+				h.beside.Counted = []metric.Counted{{From: now.Add(-time.Second), To: now, Canary: canary, Stable: stable}}
+			})
+			h.see(1000, 5, 100, 0)
+			pass(2 * time.Second)
+		}
+		count(0, 5000) // the share has just come into force
+		pass(20 * time.Second)
+		for range 10 {
+			count(100, 900)
+		}
+		if d := h.saved().Look.Report.Division; d == nil || d.Canary.N != 1000 || d.Stable.N != 9000 || h.run().Paused != nil {
+			t.Fatalf("divided as asked: %+v, paused: %+v", d, h.run().Paused)
+		}
+		for range 10 {
+			count(20, 980)
+		}
+		p := h.run().Paused
+		if p == nil || p.Person || !strings.Contains(p.Reason, "where 10 % was asked for") {
+			t.Errorf("paused: %+v, want it with the numbers", p)
+		}
+	})
+}

@@ -70,7 +70,7 @@ func (r *record) merge(x metric.Sample) bool {
 			continue
 		}
 		a, b := &last.Batch, &x.Batch
-		if last.sealed || b.Share == 0 || a.Share != b.Share || r.metrics[x.Metric].Kind == judge.Gauge {
+		if last.sealed || b.Share == 0 || a.Share != b.Share || a.Slack != b.Slack || r.metrics[x.Metric].Kind == judge.Gauge {
 			return false
 		}
 		a.At, a.Canary, a.Stable = b.At, sum(a.Canary, b.Canary), sum(a.Stable, b.Stable)

@@ -22,8 +22,9 @@ import (
 type session struct {
 	run     string
 	judge   *judge.Run
-	placebo *judge.Run  // stable against itself, under the same policy
-	share   int         // index of the check of how requests are divided; -1: none
+	placebo *judge.Run // stable against itself, under the same policy
+	share   int        // index of the check of how requests are divided; -1: none
+	steady  steady
 	bounds  [][]float64 // of the histograms that the evidence comes from, by metric
 	record  *record
 	reader  metric.Reader
@@ -165,7 +166,8 @@ func judged(run *rollout.Run) bool {
 
 // read takes in what came since the last time. An error of one sample leaves
 // the others: a batch that is no evidence must not hide those that are.
-func (s *session) read(ctx context.Context) error {
+func (s *session) read(ctx context.Context, in *rollout.Input) error {
+	s.steady.observe(in)
 	got, err := s.reader.Read(ctx)
 	if err != nil {
 		s.missing = fmt.Sprintf("the evidence could not be read: %v", err)
@@ -181,7 +183,7 @@ func (s *session) read(ctx context.Context) error {
 	}
 	first := s.readPlacebo(got.Placebo)
 	if s.share >= 0 {
-		for _, b := range got.Division {
+		for _, b := range append(got.Division, s.steady.batches(got.Counted, in.State.Run, in.Now)...) {
 			got.Samples = append(got.Samples, metric.Sample{Metric: s.share, Batch: b})
 		}
 	}

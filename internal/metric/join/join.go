@@ -171,6 +171,7 @@ func (r *reader) Read(ctx context.Context) (metric.Reading, error) {
 		out.Samples = append(out.Samples, p.named(got.Samples)...)
 		out.Placebo = append(out.Placebo, p.named(got.Placebo)...)
 		out.Division = append(out.Division, got.Division...)
+		out.Counted = append(out.Counted, got.Counted...)
 		out.Caveats = append(out.Caveats, got.Caveats...)
 		out.Critical = cmp.Or(out.Critical, got.Critical)
 		if got.Newest.After(out.Newest) {

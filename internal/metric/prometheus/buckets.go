@@ -26,6 +26,7 @@ func (m marks) gainBuckets(a answer, since births, r *reading) (sum bounds, newe
 		gaps += g
 		newest = max(newest, last)
 		sum.add(got)
+		since.halves.addTimes(group[0].labels, got)
 	}
 	return sum, newest, gaps
 }

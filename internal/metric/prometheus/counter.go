@@ -40,10 +40,15 @@ func (m marks) gain(a answer, since births, r *reading) (sum count, newest float
 		n, last, g := m.grow(s, since)
 		gaps += g
 		newest = max(newest, last)
-		sum.N += n
+		one := count{N: n}
 		if r.isFailed(s.labels) {
-			sum.Bad += n
+			one.Bad = n
 		}
+		sum.add(one)
+		if since.bad {
+			one = count{Bad: n}
+		}
+		since.halves.add(s.labels, one)
 	}
 	return sum, newest, gaps
 }
@@ -74,6 +79,7 @@ type climb struct {
 	last   mark
 	known  bool // there is a last
 	still  bool // it did not grow over its last two samples before since
+	left   bool // of the sample that is taken: what it adds was left out
 	grown  float64
 	gaps   int
 }
@@ -82,9 +88,10 @@ type climb struct {
 func (c *climb) take(x sample) {
 	gain, from := c.gain(x)
 	if gain > mostGained {
-		gain = 0
+		gain, c.left = 0, true
 		c.gaps++
 	}
+	c.divided.note(c.who, c.target, x.t, gain, c.left)
 	if gain > 0 {
 		c.saw.note(x.t)
 	}
@@ -96,6 +103,7 @@ func (c *climb) take(x sample) {
 
 // gain is what a sample adds, and when that began to come.
 func (c *climb) gain(x sample) (gain, from float64) {
+	c.left = true
 	switch across := c.known && c.another && c.last.T <= c.since; {
 	case !c.known && x.t <= c.from:
 		return 0, c.last.T
@@ -106,11 +114,14 @@ func (c *climb) gain(x sample) (gain, from float64) {
 		return x.v, c.absent(x.t)
 	case across && !c.still:
 		return 0, c.last.T
-	case !c.known:
-		return x.v, x.t - c.apart
-	case x.t-c.last.T > max(c.gap, leastGap):
+	case c.known && x.t-c.last.T > max(c.gap, leastGap):
 		c.gaps++
 		return 0, c.last.T
+	}
+	c.left = false
+	switch {
+	case !c.known:
+		return x.v, x.t - c.apart
 	case x.v < c.last.V:
 		return x.v, c.last.T
 	}
@@ -167,6 +178,12 @@ type births struct {
 	// it is no evidence. Infinite: its first request has not come yet.
 	warm float64
 	saw  *growth // what grew is noted there, counted or not; nil: nowhere
+	// divided takes note of what the version's series (who) gained at each target, and
+	// halves of which half of stable's targets they are; nil: nothing does.
+	divided *divided
+	who     int
+	halves  *halves
+	bad     bool // the counter is of bad outcomes alone
 }
 
 // growth is when a series that gained was sampled for the first time, in seconds

@@ -14,10 +14,11 @@ import (
 // one version had none. It is saved with the judge's state, so that each sample
 // counts once.
 type flowState struct {
-	Marks [2]marks       `json:"marks"`         // stable, canary
-	Bad   [2]marks       `json:"bad,omitempty"` // of a second counter, of those that are bad
-	Held  [2]count       `json:"held"`
-	Times [2]savedBounds `json:"times,omitempty"` // the same of a histogram
+	Marks  [2]marks       `json:"marks"`         // stable, canary
+	Bad    [2]marks       `json:"bad,omitempty"` // of a second counter, of those that are bad
+	Held   [2]count       `json:"held"`
+	Times  [2]savedBounds `json:"times,omitempty"` // the same of a histogram
+	Halves halves         `json:"halves"`
 	// Began: the canary has been asked something. What stable did before is no
 	// comparison.
 	Began bool `json:"began,omitempty"`
@@ -35,6 +36,8 @@ type flow struct {
 	times  [2]bounds
 	newest [2]float64   // seconds since 1970, of counted samples
 	grown  [2]time.Time // of the last poll that brought a request
+
+	divided *divided // nil: these requests tell nothing of how they were divided
 }
 
 // part is what one poll brought of a flow for one version.
@@ -48,6 +51,7 @@ func newFlow(name string, saved *flowState, now time.Time) *flow {
 	if f.state == nil {
 		f.state = &flowState{}
 	}
+	f.state.Halves.restore()
 	for who := range f.times {
 		for _, m := range []*[2]marks{&f.state.Marks, &f.state.Bad} {
 			if m[who] == nil {
@@ -60,6 +64,7 @@ func newFlow(name string, saved *flowState, now time.Time) *flow {
 }
 
 func (f *flow) saved() *flowState {
+	f.state.Halves.save()
 	f.state.Times = [2]savedBounds{f.times[stable].saved(), f.times[canary].saved()}
 	return f.state
 }
@@ -81,9 +86,15 @@ func (f *flow) count(who int, p part, at time.Time, since births) (gaps int, fir
 	if who == stable && len(seen) == 0 {
 		since.since = math.Inf(1) // it ran before: what its series hold when first seen is no gain
 	}
+	if since.divided, since.who = f.divided, who; who == stable {
+		since.halves = &f.state.Halves
+	}
 	got, newest, gaps := seen.gain(p.total, since, p.layout)
+	since.divided = nil
 	if p.bad.series != nil || len(f.state.Bad[who]) > 0 {
-		bad, _, more := f.state.Bad[who].gain(p.bad, since, p.layout)
+		also := since
+		also.bad = true
+		bad, _, more := f.state.Bad[who].gain(p.bad, also, p.layout)
 		got.Bad, gaps = bad.N, gaps+more
 	}
 	times, last, more := seen.gainBuckets(p.bins, since, p.layout)
@@ -115,18 +126,24 @@ func (f *flow) batches(at float64, metrics []release.Metric) (map[int]judge.Batc
 	if f.grown[canary].Sub(f.grown[stable]) >= aloneAfter && f.limited(metrics) {
 		return f.alone(at, metrics)
 	}
+	return f.pairs(at, metrics, &f.state.Held, &f.times)
+}
+
+// pairs gives a batch for each metric of the flow, of what was held of two sides, once
+// both have something.
+func (f *flow) pairs(at float64, metrics []release.Metric, held *[2]count, times *[2]bounds) (map[int]judge.Batch, error) {
 	out := map[int]judge.Batch{}
-	switch held := &f.state.Held; {
-	case f.times[stable].total() > 0 && f.times[canary].total() > 0:
+	switch {
+	case times[stable].total() > 0 && times[canary].total() > 0:
 		for _, i := range f.metrics {
-			line := judge.EvidenceLine{T: at, Metric: metrics[i].Name, Canary: f.times[canary].side(), Stable: f.times[stable].side()}
+			line := judge.EvidenceLine{T: at, Metric: metrics[i].Name, Canary: times[canary].side(), Stable: times[stable].side()}
 			b, err := line.Batch(judge.Metric{Name: metrics[i].Name, Kind: judge.Kind(metrics[i].Kind)})
 			if err != nil {
 				return nil, err
 			}
 			out[i] = b
 		}
-		f.times = [2]bounds{{}, {}}
+		*times = [2]bounds{{}, {}}
 	case held[stable].N > 0 && held[canary].N > 0:
 		var left [2]count
 		for _, i := range f.metrics {

@@ -16,6 +16,9 @@ type Layout struct {
 	// Own: a version's own instances export the series, so that Options.Own stands
 	// in the selectors beside what is given here.
 	Own bool
+	// Drawn: the series are those of the router that draws a version for each
+	// request, and hold nothing else: no probes, no copies.
+	Drawn bool
 	// Requests selects the counter of requests.
 	Requests string
 	// Buckets selects the times of requests: the _bucket series of a classic
@@ -59,11 +62,13 @@ var Layouts = map[string]Layout{
 		Failed:   map[string]string{"response_code": `5.*`, "grpc_response_status": grpcFault},
 	},
 	"traefik": {
+		Drawn:    true,
 		Requests: `traefik_service_requests_total{service=~"$namespace-$service-(http-)?[0-9]+@kubernetes.*|$namespace-.*-$service-[0-9]+@kubernetes.*"}`,
 		Buckets:  `traefik_service_request_duration_seconds_bucket{service=~"$namespace-$service-(http-)?[0-9]+@kubernetes.*|$namespace-.*-$service-[0-9]+@kubernetes.*"}`,
 		Failed:   map[string]string{"code": `5..|4|12|13|14|15`},
 	},
 	"envoy": {
+		Drawn:    true,
 		Requests: `envoy_cluster_upstream_rq{envoy_cluster_name=~"` + envoyCluster + `"}`,
 		Buckets:  `envoy_cluster_upstream_rq_time_bucket{envoy_cluster_name=~"` + envoyCluster + `"}`,
 		Unit:     0.001,
@@ -77,6 +82,7 @@ var Layouts = map[string]Layout{
 		Failed:   map[string]string{"classification": `failure`},
 	},
 	"nginx": {
+		Drawn:    true,
 		Requests: `nginx_ingress_controller_requests{` + nginxStable + `}`,
 		Buckets:  `nginx_ingress_controller_request_duration_seconds_bucket{` + nginxStable + `}`,
 		Failed:   map[string]string{"status": `5.*`},

@@ -77,7 +77,8 @@ type reader struct {
 	cursor  cursor
 	scraped map[string]float64 // by instance: when it was first
 	heard   heard
-	gauge   time.Time // of the last pair of values of a level, new or not
+	placebo []metric.Sample // not handed out yet
+	gauge   time.Time       // of the last pair of values of a level, new or not
 	opened  time.Time
 	why     string
 	gaps    int
@@ -151,6 +152,9 @@ func (r *reader) flow(name string) *flow {
 		}
 	}
 	f := newFlow(name, r.cursor.Flows[name], r.opened)
+	if name == requestsFlow && r.provider.options.Layout.Drawn {
+		f.divided = newDivided()
+	}
 	r.flows = append(r.flows, f)
 	return f
 }
@@ -333,6 +337,7 @@ func (r *reader) Read(ctx context.Context) (metric.Reading, error) {
 	}
 	now := time.Now()
 	for _, f := range r.flows {
+		out.Counted = append(out.Counted, f.divided.take()...)
 		if oldest := min(f.newest[0], f.newest[1]); oldest > 0 {
 			out.Newest = later(out.Newest, time.UnixMilli(int64(oldest*1000)))
 		}
@@ -340,6 +345,7 @@ func (r *reader) Read(ctx context.Context) (metric.Reading, error) {
 	if r.gauge.After(r.opened) && r.gauge.After(out.Newest) {
 		out.Newest = r.gauge
 	}
+	out.Placebo, r.placebo = r.placebo, nil
 	out.Missing = r.missing(now)
 	r.cursor.Flows = map[string]*flowState{}
 	for _, f := range r.flows {
@@ -376,9 +382,16 @@ func (r *reader) take(p *poll) []metric.Sample {
 		if err != nil {
 			r.why = err.Error()
 		}
+		placebo, err := f.placebo(r.cursor.At, r.subject.Metrics)
+		if err != nil {
+			r.why = err.Error()
+		}
 		for _, m := range f.metrics {
 			if b, ok := batches[m]; ok {
 				out = append(out, metric.Sample{Metric: m, Batch: b})
+			}
+			if b, ok := placebo[m]; ok {
+				r.placebo = append(r.placebo, metric.Sample{Metric: m, Batch: b})
 			}
 		}
 	}

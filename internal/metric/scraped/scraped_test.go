@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/haldane-project/haldane/internal/judge"
 	"github.com/haldane-project/haldane/internal/metric"
 	"github.com/haldane-project/haldane/internal/metric/prometheus"
 	"github.com/haldane-project/haldane/internal/metric/query"
@@ -137,5 +138,120 @@ func eventually(t *testing.T, what string, f func() bool) {
 			t.Fatalf("%s: not within 60 s", what)
 		case <-tick.C:
 		}
+	}
+}
+
+// open opens a reader of errors that routers' pods count at these addresses.
+func open(t *testing.T, addresses []string) (r metric.Reader, value func(promql string) float64) {
+	t.Helper()
+	store, err := history.Open(history.Options{Dir: t.TempDir(), Log: slog.New(slog.DiscardHandler), Interval: 50 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = store.Close() })
+	p := scraped.New(scraped.Options{
+		Store: store,
+		Provider: func(_ release.Release, base prometheus.Options) (*prometheus.Provider, error) {
+			base.Layout = prometheus.Layouts["traefik"]
+			base.Cluster = func(_ context.Context, _ release.Release, role string, _ release.VersionID) (*query.Cluster, error) {
+				return &query.Cluster{Namespace: "shop", Service: "hello-" + role}, nil
+			}
+			return prometheus.New(base)
+		},
+	})
+	metrics := []release.Metric{{Name: "errors", Kind: release.Errors}}
+	r, err = p.Open(t.Context(), metric.Subject{
+		Release: release.Release{Name: "shop/hello", Analysis: release.Analysis{Metrics: metrics, Scrape: &release.Scrape{
+			Addresses: addresses, Path: "/metrics", Interval: 50 * time.Millisecond}}},
+		Run: "shop/hello-1", Started: time.Now(), Metrics: metrics,
+		Stable: release.Version{ID: "stable", Name: "v1"}, Canary: release.Version{ID: "canary", Name: "v2"},
+	}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r, func(promql string) float64 {
+		v, _, err := store.Value(t.Context(), promql, time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+}
+
+// gateways serves routers' pods.
+func gateways(t *testing.T, pods ...*router) (addresses []string) {
+	t.Helper()
+	for _, pod := range pods {
+		server := httptest.NewServer(pod)
+		t.Cleanup(server.Close)
+		addresses = append(addresses, server.Listener.Addr().String())
+	}
+	return addresses
+}
+
+// TestCountersTellDivisionAndPlacebo: of a router's two pods both versions' counters are
+// held together scrape by scrape, and stable's of one pod against those of the
+// other; one pod has nothing to be compared with.
+func TestCountersTellDivisionAndPlacebo(t *testing.T) {
+	for _, n := range []int{1, 2} {
+		t.Run(fmt.Sprintf("%d pods", n), func(t *testing.T) {
+			pods := []*router{{counts: map[string]int{}}, {counts: map[string]int{}}}[:n]
+			count := func(canary, stable, bad int) {
+				for i, pod := range pods {
+					if canary > 0 { // a router has no series of what it was never asked for
+						pod.count("hello-canary", "200", canary)
+					}
+					pod.count("hello-stable", "200", stable*(i+1))
+					pod.count("hello-stable", "500", bad)
+				}
+			}
+			count(0, 100, 1)
+			r, value := open(t, gateways(t, pods...))
+			defer r.Close()
+			eventually(t, "two scrapes", func() bool { return value("min(count_over_time(up[1m]))") >= 2 })
+			count(1, 9, 0) // the canary's first ones are no division: its series were not there
+			var divided, evidence [2]int64
+			var placebo judge.Batch
+			read := func() {
+				got, err := r.Read(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, c := range got.Counted {
+					if !c.From.Before(c.To) || time.Since(c.From) > time.Minute {
+						t.Errorf("counted from %v to %v", c.From, c.To)
+					}
+					divided[0], divided[1] = divided[0]+c.Canary, divided[1]+c.Stable
+				}
+				for _, s := range got.Samples {
+					evidence[0], evidence[1] = evidence[0]+s.Batch.Canary.N, evidence[1]+s.Batch.Stable.N
+				}
+				for _, s := range got.Placebo {
+					placebo.Canary.N, placebo.Canary.Bad = placebo.Canary.N+s.Batch.Canary.N, placebo.Canary.Bad+s.Batch.Canary.Bad
+					placebo.Stable.N, placebo.Stable.Bad = placebo.Stable.N+s.Batch.Stable.N, placebo.Stable.Bad+s.Batch.Stable.Bad
+				}
+			}
+			all := int64(n)
+			turns := all * (all + 1) / 2 // of stable's requests in all pods
+			eventually(t, "the first ones", func() bool { read(); return evidence[0] == all && evidence[1] == 9*turns })
+			count(10, 90, 2)
+			eventually(t, "the others", func() bool { read(); return evidence[0] == 11*all && evidence[1] == 99*turns+2*all })
+			eventually(t, "the division", func() bool { read(); return divided[0] == 10*all })
+			if divided[1] != 90*turns+2*all {
+				t.Errorf("divided as %v, want 10 and %d", divided, 90*turns+2*all)
+			}
+			if n == 1 && placebo.Canary.N+placebo.Stable.N != 0 {
+				t.Errorf("one pod is compared with itself: %+v", placebo)
+			}
+			if n == 2 {
+				eventually(t, "the placebo", func() bool {
+					read()
+					return placebo.Canary.N+placebo.Stable.N == 99*turns+2*all
+				})
+				if few := min(placebo.Canary.N, placebo.Stable.N); few != 101 || placebo.Canary.Bad != 2 || placebo.Stable.Bad != 2 {
+					t.Errorf("the pods' parts are %+v", placebo)
+				}
+			}
+		})
 	}
 }

@@ -167,7 +167,7 @@ func (r *reader) Read(ctx context.Context) (metric.Reading, error) {
 	}
 	out, err := readings[use], failures[use]
 	if use != r.cursor.Use { // what it saw until now, the other one may have told
-		out.Samples = nil
+		out.Samples, out.Placebo, out.Division, out.Counted = nil, nil, nil, nil
 		r.cursor.Use = use
 	}
 	if err != nil {
