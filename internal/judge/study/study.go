@@ -11,7 +11,7 @@ type Size struct{ Detect, Null, Late, Promote, Wrong, Peers, Slow, SlowNull int 
 // The sizes: Small runs with the tests, Full writes docs/judge.md, and Long is
 // the runs of each cell where the promise about false rollbacks is checked.
 var (
-	Small = Size{Detect: 10, Null: 24, Late: 10, Promote: 30, Wrong: 40, Peers: 6, Slow: 3, SlowNull: 1}
+	Small = Size{Detect: 16, Null: 24, Late: 20, Promote: 40, Wrong: 100, Peers: 6, Slow: 8, SlowNull: 1}
 	Full  = Size{Detect: 1000, Null: 2000, Late: 1000, Promote: 1000, Wrong: 20000, Peers: 200, Slow: 200, SlowNull: 400}
 	Long  = 20000
 )
