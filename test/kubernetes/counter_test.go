@@ -82,7 +82,7 @@ const enough = 6000
 func TestDoubledErrors(t *testing.T) {
 	onlyLong(t)
 	const n = 20
-	const hold = "{canary: {steps: [{weight: 50, hold: 1h}]}, bake: 0s}"
+	const hold = "{canary: {steps: [{weight: 50, hold: 1h}]}, stepDeadline: 2h, bake: 0s}"
 	var mu sync.Mutex
 	var found []int
 	abreast(t, 7, n, hold, errorsOnly, []string{"ERRORS=0.01"}, 80, func(s *scenario, tr *traffic, i int) {

@@ -387,6 +387,9 @@ func (w *world) phase(version string, phases ...string) {
 		if s.Run != nil && s.Run.To == version && slices.Contains(phases, s.Run.Phase) {
 			return nil
 		}
+		if slices.ContainsFunc(s.Conditions, func(c metav1.Condition) bool { return c.Reason == "InvalidSpec" }) {
+			w.Fatalf("no run begins: %s", s.Message)
+		}
 		return fmt.Errorf("phase %s, run %+v: %s", s.Phase, s.Run, s.Message)
 	})
 }

@@ -14,7 +14,7 @@ func TestMemory(t *testing.T) {
 	w := newWorld(t, 1, "{weight: 20}")
 	w.MetricsServer(t)
 	w.controller()
-	w.declare("{canary: {steps: [{weight: 20, hold: 1h}]}}", "{name: memory, kind: gauge, source: {process: memory}, onFail: watch}, "+
+	w.declare("{canary: {steps: [{weight: 20, hold: 1h}]}, stepDeadline: 2h}", "{name: memory, kind: gauge, source: {process: memory}, onFail: watch}, "+
 		"{name: oom, kind: proportion, source: {pods: oomKills}, limit: '<= 0.1%'}")
 	w.phase("v1", "Promoted")
 	tr := w.load(50)
