@@ -191,6 +191,7 @@ func (g *gauge) proof(looseness int) (float64, bool) {
 func (g *gauge) sides() (int64, int64) { return g.canary.n, g.stable.n }
 
 func (g *gauge) report(m Metric, looseness int, r *MetricReport) {
+	r.Unit = m.unit()
 	r.Canary, r.Stable = g.canary.side(), g.stable.side()
 	if g.canary.n == 0 || g.stable.n == 0 {
 		return

@@ -59,8 +59,20 @@ func amount(x float64, unit string) string {
 		return short(x) + " s"
 	case unit == "share":
 		return percent(x)
+	case unit == "B":
+		x, unit = Bytes(x)
 	}
 	return strings.TrimSpace(short(x) + " " + unit)
+}
+
+// Bytes brings a number of bytes to the unit that fits.
+func Bytes(x float64) (float64, string) {
+	units := []string{"B", "KiB", "MiB", "GiB", "TiB"}
+	i := 0
+	for ; math.Abs(x) >= 1000 && i < len(units)-1; i++ {
+		x /= 1024
+	}
+	return x, units[i]
 }
 
 // odds writes evidence of x nats as the chance of so much against a version

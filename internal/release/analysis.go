@@ -149,5 +149,19 @@ type Source struct {
 	Response string
 }
 
+// Unit of the values: "s", "tokens", "B" (bytes), "cores"; empty: none.
+func (s Source) Unit() string {
+	switch {
+	case s.Process == "memory", s.Response == "bytes":
+		return "B"
+	case s.Process == "cpu":
+		return "cores"
+	case s.Server.Name != "":
+		return s.Server.Unit()
+	}
+	fact, _ := s.Fact()
+	return fact.Unit
+}
+
 // Fact is the fact that a metric is about; false: about none.
 func (s Source) Fact() (FactOf, bool) { return cmp.Or(s.LLM, s.Feedback).Of() }

@@ -64,7 +64,7 @@ func judgeMetric(m release.Metric, perUser bool) judge.Metric {
 	out := judge.Metric{
 		Name: m.Name, Kind: judgeKind(m.Kind), Share: m.Share, Required: m.Required,
 		Ratio: m.Margin.Ratio, Difference: m.Margin.Difference, Quantile: m.Quantile,
-		Limit: math.NaN(), Harm: judge.Harm(m.Harm), Watch: m.Judge == release.JudgedWatch, Pause: m.Judge == release.JudgedPause,
+		Unit: cmp.Or(m.Unit, m.Source.Unit()), Limit: math.NaN(), Harm: judge.Harm(m.Harm), Watch: m.Judge == release.JudgedWatch, Pause: m.Judge == release.JudgedPause,
 	}
 	if out.Kind == judge.Latency || out.Kind == judge.Amount || out.Kind == judge.Mean {
 		// What the margin tolerates must not fail the run: small systematic
@@ -72,13 +72,13 @@ func judgeMetric(m release.Metric, perUser bool) judge.Metric {
 		out.Tolerate = out.Ratio
 	}
 	if fact, ok := m.Source.Fact(); ok {
-		out.Unit, out.Split = cmp.Or(m.Unit, fact.Unit), fact.Input
+		out.Split = fact.Input
 	}
 	if m.Kind == release.Mean && (m.Source.Feedback != "" || m.Source.Evaluator != nil) {
 		out.Most = 1 // how far scores are below 1
 	}
 	if m.Source.Server.Name != "" {
-		out.Unit, out.Split = m.Source.Server.Unit(), m.Source.Server.Input()
+		out.Split = m.Source.Server.Input()
 	}
 	if out.Kind == judge.Proportion && ofRequests(m.Source) {
 		if out.PerUnit = perUser; !perUser {

@@ -47,6 +47,8 @@ func figure(m judge.MetricReport, x float64) string {
 		return Seconds(x)
 	case m.Kind == judge.Proportion || m.Kind == judge.Agreement || m.Kind == judge.ShareCheck || m.Kind == judge.Category || m.Kind == judge.Drift:
 		return Share(x)
+	case m.Unit == "B":
+		return Bytes(x)
 	}
 	return strings.TrimSpace(number(x) + " " + m.Unit)
 }

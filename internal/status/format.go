@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/haldane-project/haldane/internal/judge"
 	"github.com/haldane-project/haldane/internal/release"
 )
 
@@ -40,6 +41,12 @@ func Seconds(s float64) string {
 		return number(s*1e3) + " ms"
 	}
 	return number(s) + " s"
+}
+
+// Bytes writes an amount of bytes in the unit that fits: "47 MiB".
+func Bytes(x float64) string {
+	x, unit := judge.Bytes(x)
+	return number(x) + " " + unit
 }
 
 // Odds writes evidence in nats as odds against the null: "1 : 4300". Evidence

@@ -30,6 +30,8 @@ func TestFigures(t *testing.T) {
 		{Figure(judge.MetricReport{Kind: judge.Proportion}, judge.SideReport{N: 28114, Value: p(0.0041)}), "0.41% of 28114"},
 		{Figure(judge.MetricReport{Kind: judge.Latency, Unit: "s"}, judge.SideReport{N: 2000, Value: p(0.0845)}), "84.5 ms of 2000"},
 		{Figure(judge.MetricReport{Kind: judge.Gauge}, judge.SideReport{N: 9, Value: p(12.34)}), "12.3"},
+		{Figure(judge.MetricReport{Kind: judge.Gauge, Unit: "B"}, judge.SideReport{N: 9, Value: p(49_283_072)}), "47 MiB"},
+		{Figure(judge.MetricReport{Kind: judge.Gauge, Unit: "cores"}, judge.SideReport{N: 9, Value: p(0.31)}), "0.31 cores"},
 		{Figure(judge.MetricReport{Kind: judge.Rate, Unit: "per unit"}, judge.SideReport{N: 9, Value: p(0.31)}), "0.31 per unit"},
 	} {
 		if c.got != c.want {

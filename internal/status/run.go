@@ -123,6 +123,8 @@ func Figure(m judge.MetricReport, s judge.SideReport) string {
 	switch m.Unit {
 	case "s":
 		return fmt.Sprintf("%s of %d", Seconds(*s.Value), s.N)
+	case "B":
+		return Bytes(*s.Value)
 	case "":
 		switch m.Kind {
 		case judge.Proportion:

@@ -247,7 +247,7 @@ func fillRate(row *instanceRow, r Rate) {
 		row.CPU = fmt.Sprintf("%.2f cores", *r.CPU)
 	}
 	if r.Memory != nil {
-		row.Memory = fmt.Sprintf("%.0f MiB", *r.Memory/(1<<20))
+		row.Memory = status.Bytes(*r.Memory)
 	}
 	row.Restarts = r.Restarts
 }
