@@ -46,7 +46,7 @@ func CheckCluster(ctx context.Context, c Cluster, all bool, o CheckOptions) ([]F
 	if err != nil {
 		return nil, err
 	}
-	if !k.server(ctx) {
+	if !k.server() {
 		return k.findings, nil
 	}
 	k.user = whoami(ctx, k.live)
@@ -110,7 +110,7 @@ const policySince = 36
 const belowPolicy = "upgrade, or install with --set admission.mode=none: Deployments of Releases then stay paused between runs, which Argo CD calls Suspended and helm --wait never ready"
 
 // server reports whether the API server answers.
-func (k *clusterCheck) server(ctx context.Context) bool {
+func (k *clusterCheck) server() bool {
 	asked, err := discovery.NewDiscoveryClientForConfig(k.config)
 	if err != nil {
 		k.fail("API server", err.Error(), "see the kubeconfig")
