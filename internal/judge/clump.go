@@ -221,19 +221,25 @@ func (c *clumps) measure() {
 func (c *clumps) effectOfSeconds(side int) float64 {
 	windows := 0.0
 	var squares [clumpLevels]float64
-	for i := range c.filled {
-		at := uint(c.next+clumpSeconds-c.filled+i) % clumpSeconds
-		if c.ring[at].n[side] == 0 {
-			continue
-		}
-		if windows++; windows > 1 { // the first one has none before it
-			for k, x := range c.pairs[at][side] {
-				squares[k] += x
+	at := (c.next + clumpSeconds - c.filled) % clumpSeconds
+	for range c.filled {
+		if c.ring[at].n[side] > 0 {
+			if windows++; windows > 1 { // the first one has none before it
+				pairs := &c.pairs[at][side]
+				squares[0] += pairs[0]
+				squares[1] += pairs[1]
+				squares[2] += pairs[2]
 			}
+		}
+		if at++; at == clumpSeconds {
+			at = 0
 		}
 	}
 	return effectOf(&c.sums[side], windows, &squares)
 }
+
+// Every level is added.
+var _ = [1]struct{}{}[clumpLevels-3]
 
 // clumpWindow is the length of the longer windows in seconds.
 const clumpWindow = 4

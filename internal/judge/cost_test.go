@@ -275,6 +275,15 @@ func BenchmarkUpdateLatencyOneRequest(b *testing.B) {
 	benchmarkUpdate(b, latencyOnly(), h, 0.001, Batch{Share: 0.1, Stable: Side{Bins: []BinCount{{Bin: 580, Count: 1}}}})
 }
 
+// BenchmarkUpdateMeanBatch is the same of a mean with a margin.
+func BenchmarkUpdateMeanBatch(b *testing.B) {
+	r := rand.New(rand.NewPCG(1, 1))
+	p := latencyOnly()
+	p.Metrics[0].Kind = Mean
+	benchmarkUpdate(b, p, History{Bins: amounts(r, 60000, Mean, 300)}, 0.1,
+		Batch{Share: 0.1, Canary: Side{Bins: amounts(r, 10, Mean, 300)}, Stable: Side{Bins: amounts(r, 90, Mean, 300)}})
+}
+
 // BenchmarkUpdateLatencyBatch is 100 ms of 1,000 requests/s in routing mode.
 func BenchmarkUpdateLatencyBatch(b *testing.B) {
 	r := rand.New(rand.NewPCG(1, 1))

@@ -160,8 +160,11 @@ func (g *histogram) update(b *Batch) {
 	g.clump.add(0, b.Canary.Bins, int64(n.nc))
 	g.clump.add(1, b.Stable.Bins, int64(n.ns))
 	g.canary.add(b.Canary.Bins)
-	g.stable.add(b.Stable.Bins)
-	g.learn(b.Stable.Bins, int64(n.ns))
+	for _, c := range b.Stable.Bins { // both in one go, what they are for apart
+		g.stable[c.Bin] += c.Count
+		g.fresh[c.Bin] += c.Count
+	}
+	g.freshN += int64(n.ns)
 	if g.refresh(b.At) {
 		g.build()
 		g.clump.level(&g.base)

@@ -27,6 +27,19 @@ type mean struct {
 	// values of stable that it was chosen by.
 	top    float64
 	before tally
+
+	rows meanRows
+}
+
+// meanRows are the log factors of a value, by its bin, as they were needed first
+// for a share and for what was learnt of stable: a logarithm costs more than all
+// else. The canary's are those of the evidence and of each proof, stable's of the
+// evidence and of the proofs.
+type meanRows struct {
+	w, cut, mid    float64
+	era            uint32 // of w, cut and mid
+	known          [2][scaleBins]uint32
+	canary, stable []float64
 }
 
 // leastCut is how many means of stable the cut is at least: where its values are
@@ -65,6 +78,8 @@ func newMean(m Metric, p Policy, h History) *mean {
 	if g.refresh(0) {
 		g.build()
 	}
+	g.rows.canary = make([]float64, scaleBins*len(meanStakes)*(1+len(g.margins)))
+	g.rows.stable = make([]float64, scaleBins*len(meanStakes)*2)
 	g.settle()
 	return g
 }
@@ -102,26 +117,30 @@ func (g *mean) update(b *Batch) {
 // bet multiplies by 1 + stake (A-w) y for every value, y its distance from
 // stable's mean in units of the cut.
 func (g *mean) bet(w float64, b *Batch) {
-	top := 1 / max(w, 1-w)
+	if r := &g.rows; r.era == 0 || r.w != w || r.cut != g.cut || r.mid != g.mid {
+		r.w, r.cut, r.mid = w, g.cut, g.mid
+		r.era++
+	}
+	const stakes = len(meanStakes)
 	for _, c := range b.Canary.Bins {
-		x := BinValue(g.kind, c.Bin)
-		y := (min(x/g.tolerate, g.cut) - g.mid) / g.cut
-		for k, f := range meanStakes {
-			g.logR[k] += float64(c.Count) * math.Log1p(f*top*(1-w)*y)
+		row, n := g.canaryRow(c.Bin), float64(c.Count)
+		for k := range g.logR {
+			g.logR[k] += n * row[k]
 		}
-		for i, rho := range g.margins {
-			y := (min(x/rho, g.cut) - g.mid) / g.cut
-			for k, f := range meanStakes {
-				g.proofs[i][k] += float64(c.Count) * math.Log1p(-f*top*(1-w)*y)
+		for i := range g.proofs {
+			for k, x := range row[(1+i)*stakes : (2+i)*stakes] {
+				g.proofs[i][k] += n * x
 			}
 		}
 	}
 	for _, c := range b.Stable.Bins {
-		y := (min(BinValue(g.kind, c.Bin), g.cut) - g.mid) / g.cut
-		for k, f := range meanStakes {
-			g.logR[k] += float64(c.Count) * math.Log1p(-f*top*w*y)
-			for i := range g.margins {
-				g.proofs[i][k] += float64(c.Count) * math.Log1p(f*top*w*y)
+		row, n := g.stableRow(c.Bin), float64(c.Count)
+		for k := range g.logR {
+			g.logR[k] += n * row[k]
+		}
+		for i := range g.proofs {
+			for k, x := range row[stakes:] {
+				g.proofs[i][k] += n * x
 			}
 		}
 	}
@@ -130,6 +149,46 @@ func (g *mean) bet(w float64, b *Batch) {
 			g.proven[i] = true
 		}
 	}
+}
+
+// canaryRow are the log factors of one value of the canary.
+func (g *mean) canaryRow(bin int32) []float64 {
+	size := len(meanStakes) * (1 + len(g.margins))
+	row := g.rows.canary[int(bin)*size:][:size]
+	if g.rows.known[0][bin] == g.rows.era {
+		return row
+	}
+	g.rows.known[0][bin] = g.rows.era
+	x, w := BinValue(g.kind, bin), g.rows.w
+	top := (1 - w) / max(w, 1-w)
+	y := (min(x/g.tolerate, g.cut) - g.mid) / g.cut
+	for k, f := range meanStakes {
+		row[k] = math.Log1p(f * top * y)
+	}
+	for i, rho := range g.margins {
+		y := (min(x/rho, g.cut) - g.mid) / g.cut
+		for k, f := range meanStakes {
+			row[(1+i)*len(meanStakes)+k] = math.Log1p(-f * top * y)
+		}
+	}
+	return row
+}
+
+// stableRow are those of one value of stable.
+func (g *mean) stableRow(bin int32) []float64 {
+	const size = 2 * len(meanStakes)
+	row := g.rows.stable[int(bin)*size:][:size]
+	if g.rows.known[1][bin] == g.rows.era {
+		return row
+	}
+	g.rows.known[1][bin] = g.rows.era
+	w := g.rows.w
+	top := w / max(w, 1-w)
+	y := (min(BinValue(g.kind, bin), g.cut) - g.mid) / g.cut
+	for k, f := range meanStakes {
+		row[k], row[len(meanStakes)+k] = math.Log1p(-f*top*y), math.Log1p(f*top*y)
+	}
+	return row
 }
 
 func (g *mean) log(i int) float64 {
