@@ -13,9 +13,10 @@ func newJudgeRecord(sh *shell) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "record",
 		Short: "Show how often the judge raised a false alarm",
-		Long: `Beside every run stable is compared with itself, under the canary's share. What
-is found there is a false alarm: so often would a good version have been rolled
-back. This prints how often that came in all runs that have ended, with its
+		Long: `Beside every run stable is compared with itself: a part of its requests under the
+canary's share with the rest or, in a cluster, half of the instances with the
+others. What is found there is a false alarm, or stable's instances are not alike:
+so often would a good version have been rolled back. This prints how often that came in all runs that have ended, with its
 always-valid interval and the chance that was stated (analysis.falseRollback).
 Exit code 1 when the record contradicts what was stated.`,
 		Example: `  haldane judge record
