@@ -48,11 +48,11 @@ func (c *checker) duration(path string, d *metav1.Duration, otherwise time.Durat
 	case d == nil:
 		return otherwise
 	case d.Duration < 0:
-		c.add(path, "", "%s is negative; expected a duration from 0s to %s", d.Duration, short(maxDuration))
+		c.add(path, "", "%s"+negative, d.Duration)
 	case d.Duration == 0 && !zero:
 		c.add(path, "", "0s is too short; expected more than 0s, at most %s", short(maxDuration))
 	case d.Duration > maxDuration:
-		c.add(path, "", "%s is too long; at most %s is taken", short(d.Duration), short(maxDuration))
+		c.add(path, "", "%s"+tooLong, short(d.Duration))
 	default:
 		return d.Duration
 	}
@@ -77,7 +77,7 @@ var percentText = regexp.MustCompile(`^(\d{1,3})(?:\.(\d+))?\s?%$`)
 func (c *checker) weight(path string, p v1alpha1.Percent) release.Weight {
 	if p.Type == intstr.Int {
 		if p.IntVal < 0 || p.IntVal > 100 {
-			c.add(path, "", "%d is not between 0 and 100 (percent)", p.IntVal)
+			c.add(path, "", "%d "+notAPercent, p.IntVal)
 			return 0
 		}
 		return release.Weight(p.IntVal) * (release.Full / 100)
@@ -88,7 +88,7 @@ func (c *checker) weight(path string, p v1alpha1.Percent) release.Weight {
 		if _, err := strconv.ParseFloat(p.StrVal, 64); err == nil {
 			hint = "write \"" + p.StrVal + "%\" if percent is meant"
 		}
-		c.add(path, hint, "%s is not a share", printable(p.StrVal))
+		c.add(path, hint, "%s "+notAShare, printable(p.StrVal))
 		return 0
 	}
 	fraction := strings.TrimRight(m[2], "0")
@@ -141,7 +141,7 @@ func word[T ~string](c *checker, path, value string, otherwise T, known ...T) T 
 			return k
 		}
 	}
-	c.add(path, didYouMean(value, words), "unknown word %s", printable(value))
+	c.add(path, didYouMean(value, words), "%s%s", unknownWord, printable(value))
 	return otherwise
 }
 
@@ -164,13 +164,9 @@ func (c *checker) one(path string, choices ...choice) string {
 	case 1:
 		return set[0]
 	case 0:
-		need := "one of " + strings.Join(names, ", ")
-		if len(names) == 1 {
-			need = names[0]
-		}
-		c.add(path, "", "needs %s", need)
+		c.add(path, "", "%s", needs(names))
 	default:
-		c.add(join(path, set[1]), "", "only one of %s may be set; %s is set too", strings.Join(names, ", "), set[0])
+		c.add(join(path, set[1]), "", "%s", onlyOne(names, set[0]))
 	}
 	return ""
 }
@@ -188,7 +184,7 @@ func count[T int32 | int64](c *checker, path string, n *T, otherwise, low, high 
 		return otherwise
 	}
 	if *n < low || *n > high {
-		c.add(path, "", "%d is not between %d and %d", *n, low, high)
+		c.add(path, "", "%d "+notBetween, *n, strconv.FormatInt(int64(low), 10), strconv.FormatInt(int64(high), 10))
 		return otherwise
 	}
 	return *n
@@ -217,7 +213,7 @@ func (c *checker) name(path, value, what string) {
 	case len(value) > most:
 		c.add(path, "", "has %d characters; at most %d are taken", len(value), most)
 	case !label.MatchString(value):
-		c.add(path, "lower-case letters, digits and dashes, with a letter or digit at both ends", "%s is not a name", printable(value))
+		c.add(path, "lower-case letters, digits and dashes, with a letter or digit at both ends", "%s"+notAName, printable(value))
 	}
 }
 
@@ -229,6 +225,6 @@ func (c *checker) object(path, value, what string) {
 	case value == "":
 		c.add(path, "", "is missing; expected the name of %s", what)
 	case len(value) > 253 || !subdomain.MatchString(value):
-		c.add(path, "lower-case letters, digits, dashes and dots, with a letter or digit at both ends", "%s is not a name", printable(value))
+		c.add(path, "lower-case letters, digits, dashes and dots, with a letter or digit at both ends", "%s"+notAName, printable(value))
 	}
 }

@@ -3,7 +3,6 @@ package manifest
 import (
 	"encoding/json"
 	"reflect"
-	"regexp"
 	"strings"
 
 	"sigs.k8s.io/yaml"
@@ -82,7 +81,7 @@ func describeTypes(s schema, t reflect.Type) {
 	if text, ok := s["description"].(string); ok {
 		s["description"] = unfold(text)
 	}
-	either(s)
+	plainRules(s)
 	switch {
 	case t == percentType:
 		for _, key := range []string{"type", "minimum", "maximum"} {
@@ -116,26 +115,6 @@ func describeTypes(s schema, t reflect.Type) {
 	}
 	if _, ok := s["pattern"]; ok || s["format"] == "int32" || s["format"] == "int64" {
 		delete(s, "format")
-	}
-}
-
-var hasField = regexp.MustCompile(`has\(self\.(\w+)\)`)
-
-// either translates the two rules between fields that definitions have as
-// expressions: exactly one of them, at least one of them.
-func either(s schema) {
-	rules, _ := s["x-kubernetes-validations"].([]any)
-	for _, r := range rules {
-		rule, _ := r.(schema)["rule"].(string)
-		var branches []any
-		for _, m := range hasField.FindAllStringSubmatch(rule, -1) {
-			branches = append(branches, schema{"required": []any{m[1]}})
-		}
-		if strings.HasSuffix(rule, "== 1") {
-			s["oneOf"] = branches
-		} else if strings.Contains(rule, "||") {
-			s["anyOf"] = branches
-		}
 	}
 }
 

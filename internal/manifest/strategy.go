@@ -175,7 +175,7 @@ func (c *checker) matches(path string, specs []v1alpha1.MatchSpec) []release.Mat
 
 func (c *checker) match(path string, s v1alpha1.MatchSpec) release.Match {
 	if len(s.Headers) == 0 && s.Cookie == nil && s.Path == "" {
-		c.add(path, "", "needs at least one of headers, cookie, path")
+		c.add(path, "", "%s", needsSome("headers", "cookie", "path"))
 	}
 	c.urlPath(path+".path", s.Path, true)
 	c.atMost(path+".headers", len(s.Headers), 16)
@@ -252,7 +252,7 @@ func (c *checker) window(path string, s *v1alpha1.WindowSpec) *release.Window {
 	w := &release.Window{From: s.From, To: s.To, Zone: s.Zone, Days: c.days(path+".days", s.Days)}
 	for _, t := range []struct{ field, value string }{{"from", s.From}, {"to", s.To}} {
 		if !timeOfDay.MatchString(t.value) && (t.field != "to" || t.value != "24:00") {
-			c.add(path+"."+t.field, "", "%s is not a time of day; expected one such as \"09:00\"", printable(t.value))
+			c.add(path+"."+t.field, "", "%s"+notATime, printable(t.value))
 		}
 	}
 	if timeOfDay.MatchString(s.From) && s.To <= s.From && timeOfDay.MatchString(s.To) {

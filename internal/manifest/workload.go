@@ -42,7 +42,7 @@ func (c *checker) content(path string, s *v1alpha1.ContentSpec) release.Content 
 		return release.Content{}
 	}
 	if len(s.ConfigMaps)+len(s.Secrets) == 0 {
-		c.add(path, "", "needs at least one of configMaps, secrets")
+		c.add(path, "", "%s", needsSome("configMaps", "secrets"))
 	}
 	for _, list := range []struct {
 		field, what string
