@@ -103,34 +103,31 @@ func build(ctx context.Context, o Options, tokens []web.Token, traced spans) (_ 
 	undo = append(undo, db.Close)
 	m := openMetrics(o)
 	undo = append(undo, m.close)
-	copies := compare.New()
-	evals := evaluate.New(o.Log, compare.Words)
+	copies, evals := compare.New(), evaluate.New(o.Log, compare.Words)
 	rt := router.New(router.Options{Observer: m.recorder, Feedback: m.recorder, Comparer: comparers{copies, evals}, Listener: evals,
 		Tracer: traced.tracer(), Drain: o.Grace, Log: o.Log})
-	procs, err := process.New(process.Options{Dir: filepath.Join(o.Data, "processes"), Logger: o.Log, InFlight: rt.InFlightAt})
+	run, err := openRuntimes(o, rt)
 	if err != nil {
 		return standalone.Parts{}, err
 	}
-	undo = append(undo, func() error { return procs.Close(context.Background()) })
-	ends := endpoints.New(o.Log)
-	fleet := switchboard.New(map[string]workload.Runtime{switchboard.Process: procs, switchboard.Endpoints: ends})
+	undo = append(undo, func() error { return run.procs.Close(context.Background()) })
 	provider, err := m.provider(rt, copies, evals)
 	if err != nil {
 		return standalone.Parts{}, err
 	}
-	m.follow(procs, rt, evals, o.Log)
+	m.follow(run.procs, rt, evals, o.Log)
 	hears, told, err := sinks(o)
 	if err != nil {
 		return standalone.Parts{}, err
 	}
 	passes := reconcile.New(reconcile.Ports{
-		Store: db, Sinks: hears, Router: rt, Runtime: fleet, Metrics: provider,
+		Store: db, Sinks: hears, Router: rt, Runtime: run.all, Metrics: provider,
 		Parse: parse, Ask: askWebhook, Seen: traced.seen(m.seen), Log: o.Log,
 	})
 	server, err := web.New(web.Options{
 		Store: db, Listen: listener.Addr().String(), Names: o.Names, Tokens: tokens, Version: Version,
 		Log: o.Log, Metrics: m.handler, Query: m.query, Check: check(provider, m.refuse), Plan: plan,
-		Rates: rates(m.recorder, procs), Feedback: rt.Feedback, Logs: logs(procs, db), Differences: differences(copies, rt),
+		Rates: rates(m.recorder, run.procs), Feedback: rt.Feedback, Logs: logs(run.procs, db), Differences: differences(copies, rt),
 	})
 	if err != nil {
 		return standalone.Parts{}, err
@@ -142,9 +139,26 @@ func build(ctx context.Context, o Options, tokens []web.Token, traced spans) (_ 
 		Listener: listener, Passes: passes.Run, Log: o.Log, Grace: o.Grace,
 		Web:        serveWeb(server, o.Ready),
 		Background: append(told, m.background...),
-		Drains:     []func(context.Context) error{rt.Shutdown, procs.Close, ends.Close, fleet.Close},
+		Drains:     []func(context.Context) error{rt.Shutdown, run.procs.Close, run.ends.Close, run.all.Close},
 		Closes:     []func() error{m.close, db.Close},
 	}, nil
+}
+
+// runtimes run what releases of this machine name as their workload.
+type runtimes struct {
+	procs *process.Runtime
+	ends  *endpoints.Runtime
+	all   *switchboard.Runtime // chooses between them
+}
+
+func openRuntimes(o Options, rt *router.Router) (runtimes, error) {
+	procs, err := process.New(process.Options{Dir: filepath.Join(o.Data, "processes"), Logger: o.Log, InFlight: rt.InFlightAt})
+	if err != nil {
+		return runtimes{}, err
+	}
+	ends := endpoints.New(o.Log)
+	all := switchboard.New(map[string]workload.Runtime{switchboard.Process: procs, switchboard.Endpoints: ends})
+	return runtimes{procs, ends, all}, nil
 }
 
 // closing is what was opened, in that order.

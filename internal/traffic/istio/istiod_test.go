@@ -74,6 +74,28 @@ func inForce(t *testing.T, w *routed.World, s release.Split) {
 	})
 }
 
+// told makes a change and waits until the clients have taken routes in after it.
+func told(t *testing.T, istiod *cluster.Istiod, ns string, change func()) {
+	t.Helper()
+	before := acked(t, istiod, ns, "")
+	change()
+	acked(t, istiod, ns, before)
+}
+
+// acked waits until the clients have taken in what istiod sent, which is not
+// what it sent before.
+func acked(t *testing.T, istiod *cluster.Istiod, ns, before string) string {
+	t.Helper()
+	var now string
+	cluster.Eventually(t, time.Minute, "the clients have their routes", func() (err error) {
+		if now, err = istiod.Routed(ns); err == nil && now == before {
+			err = errors.New("nothing new was sent")
+		}
+		return err
+	})
+	return now
+}
+
 // load calls without a pause until it is stopped, and returns the failures.
 func (c meshClient) load() (stop func() (calls int, failed []error)) {
 	ctx, cancel := context.WithCancel(context.Background())
@@ -97,16 +119,21 @@ func TestIstiod(t *testing.T) {
 	w, istiod := realWorld(t)
 	w.Run(t, traffictest.A)
 	w.Rest(t)
+	cluster.Eventually(t, time.Minute, "istiod knows the objects at rest", func() error {
+		r, err := xds.Routes(t, istiod, w.NS, "90")
+		if err == nil && !strings.Contains(r.String(), "|canary|") {
+			err = errors.New("nothing leads to the subset canary")
+		}
+		return err
+	})
 	c := dial(t, istiod, w.NS)
 	cluster.Eventually(t, time.Minute, "a call", func() error { _, err := c.call(); return err })
-	time.Sleep(time.Second) // istiod has told the client of the objects at rest
 	stop := c.load()
 	inForce(t, w, release.Split{Salt: "r-1", Rest: traffictest.A, Shares: []release.Share{{Version: traffictest.A, Weight: release.Full}}})
 	w.Run(t, traffictest.B)
 	for range 5 {
 		for _, weight := range []release.Weight{0, 1000, release.Full, 0, release.Full} {
-			routed.Must(t, w.Apply(traffictest.Split(weight)))
-			time.Sleep(150 * time.Millisecond) // about what istiod waits for more
+			told(t, istiod, w.NS, func() { routed.Must(t, w.Apply(traffictest.Split(weight))) })
 		}
 	}
 	inForce(t, w, traffictest.Split(1000))
@@ -137,8 +164,7 @@ func TestIstiod(t *testing.T) {
 	}
 	inForce(t, w, traffictest.Split(0))
 	w.Stop(t, traffictest.B)
-	w.Rest(t)
-	time.Sleep(time.Second) // the client follows
+	told(t, istiod, w.NS, func() { w.Rest(t) })
 	calls, failed := stop()
 	if len(failed) > 0 {
 		t.Errorf("%d of %d calls failed; the first: %v", len(failed), calls, failed[0])
@@ -161,12 +187,12 @@ func TestIstiodTellsEnvoy(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		return told(c, "hello."+w.NS+".svc.cluster.local")
+		return parted(c, "hello."+w.NS+".svc.cluster.local")
 	})
 }
 
-// told compares the last route of a host with 90, 10 and a mirror of a quarter.
-func told(c *routev3.RouteConfiguration, host string) error {
+// parted compares the last route of a host with 90, 10 and a mirror of a quarter.
+func parted(c *routev3.RouteConfiguration, host string) error {
 	for _, h := range c.VirtualHosts {
 		if !strings.HasPrefix(h.Name, host+":") || len(h.Routes) == 0 {
 			continue

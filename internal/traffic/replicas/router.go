@@ -93,11 +93,11 @@ func (r *Router) Observe(ctx context.Context, rel release.Release) (rollout.Obse
 	if !ok || len(split.Shares) == 0 {
 		return o, nil
 	}
-	x, err := r.sets(ctx, rel)
+	x, err := r.client.Sets(ctx, rel)
 	if err != nil {
 		return rollout.ObservedSplit{}, err
 	}
-	ready := x.ready()
+	ready := x.Ready()
 	if p != nil {
 		if ready, err = r.reached(ctx, rel, p.name, x); err != nil {
 			return rollout.ObservedSplit{}, err

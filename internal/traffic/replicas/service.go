@@ -104,16 +104,16 @@ func (r *Router) point(ctx context.Context, t traffic.Target, name string) error
 		}
 		return r.patch(ctx, svc, nil, nil)
 	}
-	x, err := r.sets(ctx, t.Release)
+	x, err := r.client.Sets(ctx, t.Release)
 	if err != nil {
 		return err
 	}
-	if !labels.SelectorFromSet(without(svc.Spec.Selector)).Matches(labels.Set(x.deployment.Spec.Template.Labels)) {
-		return fmt.Errorf("Service %s does not select the pods of Deployment %s: name the one that leads to them in spec.traffic.replicas.service", name, x.deployment.Name)
+	if !labels.SelectorFromSet(without(svc.Spec.Selector)).Matches(labels.Set(x.Deployment.Spec.Template.Labels)) {
+		return fmt.Errorf("Service %s does not select the pods of Deployment %s: name the one that leads to them in spec.traffic.replicas.service", name, x.Deployment.Name)
 	}
 	var hash any
 	if v := alone(t.Split); v != "" {
-		h := x.hash(v)
+		h := x.Hash(v)
 		if h == "" {
 			return fmt.Errorf("version %s has no ReplicaSet, so nothing can be sent to it: wait until its pods are there", v)
 		}

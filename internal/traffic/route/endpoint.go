@@ -4,10 +4,8 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
-	appsv1 "k8s.io/api/apps/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -41,7 +39,7 @@ func (r *Router) left(ctx context.Context, s Setup, t traffic.Target, parts []*h
 	if !slices.ContainsFunc(parts, func(h *held) bool { return h.note != nil }) {
 		return nil
 	}
-	x, err := r.sets(ctx, s, t.Release)
+	x, err := r.client.Sets(ctx, t.Release)
 	if err != nil {
 		return nil //nolint:nilerr // without a Deployment no version is parted from another
 	}
@@ -67,17 +65,17 @@ func (r *Router) left(ctx context.Context, s Setup, t traffic.Target, parts []*h
 
 // stranger is a pod of another version than v to which the user's Service still
 // leads; empty: there is none.
-func (r *Router) stranger(ctx context.Context, s Setup, x sets, v release.VersionID) (string, error) {
+func (r *Router) stranger(ctx context.Context, s Setup, x cluster.Sets, v release.VersionID) (string, error) {
 	var list discoveryv1.EndpointSliceList
 	if err := r.client.List(ctx, &list, client.InNamespace(s.Namespace), client.MatchingLabels{discoveryv1.LabelServiceName: s.Service}); err != nil {
 		return "", fmt.Errorf("list the endpoints of Service %s: %w", s.Service, err)
 	}
 	for _, slice := range list.Items {
 		for _, e := range slice.Endpoints {
-			other := func(rs appsv1.ReplicaSet) bool {
-				return strings.HasPrefix(e.TargetRef.Name, rs.Name+"-") && cluster.TemplateID(rs.Spec.Template) != v
+			if e.TargetRef == nil || e.Conditions.Ready != nil && !*e.Conditions.Ready {
+				continue
 			}
-			if e.TargetRef != nil && (e.Conditions.Ready == nil || *e.Conditions.Ready) && slices.ContainsFunc(x, other) {
+			if rs := x.Of(e.TargetRef.Name); rs != nil && cluster.TemplateID(rs.Spec.Template) != v {
 				return e.TargetRef.Name, nil
 			}
 		}

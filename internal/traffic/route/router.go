@@ -185,7 +185,7 @@ func (r *Router) part(ctx context.Context, s Setup, t traffic.Target, parts []*h
 	if now.note != nil {
 		have, split = now.note.Slots, now.note.Split
 	}
-	x, err := r.sets(ctx, s, t.Release)
+	x, err := r.client.Sets(ctx, t.Release)
 	if err != nil && rising {
 		return err
 	}
@@ -223,7 +223,7 @@ func (r *Router) part(ctx context.Context, s Setup, t traffic.Target, parts []*h
 }
 
 // permit checks all that must hold before any version gets more.
-func (r *Router) permit(ctx context.Context, s Setup, t traffic.Target, now release.Split, slots Slots, changes []*change, x sets, moved bool) error {
+func (r *Router) permit(ctx context.Context, s Setup, t traffic.Target, now release.Split, slots Slots, changes []*change, x cluster.Sets, moved bool) error {
 	if err := r.tech.Check(ctx, s, t.Split); err != nil {
 		return err
 	}
@@ -345,7 +345,7 @@ func (r *Router) Observe(ctx context.Context, rel release.Release) (rollout.Obse
 		o.Split = was.split
 		r.settle(&o, s, nil, was)
 	case known: // somebody took the split out
-		o.Split, err = r.byPods(ctx, s, rel)
+		o.Split, err = r.byPods(ctx, rel)
 	}
 	return o, err
 }
@@ -385,19 +385,16 @@ func writtenAt(parts []*held) time.Time {
 }
 
 // byPods is the split where nothing parts the versions: by ready pods.
-func (r *Router) byPods(ctx context.Context, s Setup, rel release.Release) (release.Split, error) {
-	x, err := r.sets(ctx, s, rel)
+func (r *Router) byPods(ctx context.Context, rel release.Release) (release.Split, error) {
+	x, err := r.client.Sets(ctx, rel)
 	if err != nil {
 		return release.Split{}, err
 	}
 	var split release.Split
-	ready := map[release.VersionID]int32{}
+	ready := x.Ready()
 	var total int32
-	for _, rs := range x {
-		if n := rs.Status.ReadyReplicas; n > 0 {
-			ready[cluster.TemplateID(rs.Spec.Template)] += n
-			total += n
-		}
+	for _, n := range ready {
+		total += n
 	}
 	left := release.Full
 	versions := slices.Sorted(maps.Keys(ready))
@@ -435,7 +432,7 @@ func (r *Router) remove(ctx context.Context, s Setup, rel release.Release, live 
 	}
 	if now := inForce(parts); now.note != nil && now.note.Split.Rest != "" {
 		rest := now.note.Split.Rest
-		if x, err := r.sets(ctx, s, rel); err == nil && x.others(rest) {
+		if x, err := r.client.Sets(ctx, rel); err == nil && x.Others(rest) {
 			split := release.Split{Salt: now.note.Split.Salt, Rest: rest, Shares: []release.Share{{Version: rest, Weight: release.Full}}}
 			return r.part(ctx, s, traffic.Target{Release: rel, Split: split}, parts, now, now.mixed)
 		}

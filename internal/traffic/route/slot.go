@@ -20,56 +20,9 @@ import (
 	"github.com/haldane-project/haldane/internal/release"
 )
 
-// sets are the ReplicaSets of a release's two Deployments.
-type sets []appsv1.ReplicaSet
-
-func (r *Router) sets(ctx context.Context, s Setup, rel release.Release) (sets, error) {
-	w := rel.Version.Workload.Deployment
-	if w == nil {
-		return nil, fmt.Errorf("the workload of release %s is no Deployment: expected spec.workload.deployment", rel.Name)
-	}
-	var d appsv1.Deployment
-	if err := r.client.Get(ctx, s.key(w.Name), &d); err != nil {
-		if apierrors.IsNotFound(err) {
-			return nil, fmt.Errorf("Deployment %s does not exist: create it, or name another one in spec.workload.deployment", s.key(w.Name))
-		}
-		return nil, fmt.Errorf("read Deployment %s: %w", s.key(w.Name), err)
-	}
-	selector, err := metav1.LabelSelectorAsSelector(d.Spec.Selector)
-	if err != nil {
-		return nil, fmt.Errorf("the selector of Deployment %s: %w", s.key(w.Name), err)
-	}
-	var list appsv1.ReplicaSetList
-	if err := r.client.List(ctx, &list, client.InNamespace(s.Namespace), client.MatchingLabelsSelector{Selector: selector}); err != nil {
-		return nil, fmt.Errorf("list the ReplicaSets of Deployment %s: %w", s.key(w.Name), err)
-	}
-	return list.Items, nil
-}
-
-// hash is the pod-template-hash of a version's pods; empty: it has none yet.
-// Where several ReplicaSets are of one version, the one with most pods counts.
-func (x sets) hash(v release.VersionID) string {
-	best := int32(-1)
-	var hash string
-	for _, rs := range x {
-		n := rs.Status.ReadyReplicas*1000 + rs.Status.Replicas
-		if n > best && cluster.TemplateID(rs.Spec.Template) == v {
-			best, hash = n, rs.Labels[appsv1.DefaultDeploymentUniqueLabelKey]
-		}
-	}
-	return hash
-}
-
-// others reports whether any other version than v has pods or is to have.
-func (x sets) others(v release.VersionID) bool {
-	return slices.ContainsFunc(x, func(rs appsv1.ReplicaSet) bool {
-		return (rs.Status.Replicas > 0 || rs.Spec.Replicas != nil && *rs.Spec.Replicas > 0) && cluster.TemplateID(rs.Spec.Template) != v
-	})
-}
-
 // assign gives every version that a split names a slot. What has requests now
 // keeps its slot; a slot goes to another version only while nothing is sent to it.
-func assign(s Setup, now release.Split, have Slots, want release.Split, x sets) (Slots, error) {
+func assign(s Setup, now release.Split, have Slots, want release.Split, x cluster.Sets) (Slots, error) {
 	out := Slots{}
 	free := func(name string) bool {
 		for _, o := range out {
@@ -87,7 +40,7 @@ func assign(s Setup, now release.Split, have Slots, want release.Split, x sets) 
 	versions := named(want)
 	for _, v := range versions {
 		if o, ok := have[v]; ok {
-			if h := x.hash(v); h != "" {
+			if h := x.Hash(v); h != "" {
 				o.Hash = h
 			}
 			out[v] = o
@@ -97,7 +50,7 @@ func assign(s Setup, now release.Split, have Slots, want release.Split, x sets) 
 		if _, ok := out[v]; ok {
 			continue
 		}
-		h := x.hash(v)
+		h := x.Hash(v)
 		if h == "" {
 			if gets(want, v) {
 				return nil, fmt.Errorf("version %s has no ReplicaSet, so nothing can be sent to it: wait until its pods are there", v)
@@ -244,7 +197,7 @@ func pointed(have, want *corev1.Service) *corev1.Service {
 
 // ready counts the ready endpoints by which a version is reached; none while
 // the slot still leads to pods of another one.
-func (r *Router) ready(ctx context.Context, s Setup, slot Slot, x sets) (int, error) {
+func (r *Router) ready(ctx context.Context, s Setup, slot Slot, x cluster.Sets) (int, error) {
 	service := slot.Name
 	if s.Subsets {
 		service = s.Service
@@ -258,7 +211,7 @@ func (r *Router) ready(ctx context.Context, s Setup, slot Slot, x sets) (int, er
 		for _, e := range slice.Endpoints {
 			switch {
 			case e.Conditions.Ready != nil && !*e.Conditions.Ready:
-			case x.made(e.TargetRef, slot.Hash):
+			case made(x, e.TargetRef, slot.Hash):
 				n++
 			case !s.Subsets:
 				return 0, nil // pods of another version are not out yet
@@ -269,10 +222,12 @@ func (r *Router) ready(ctx context.Context, s Setup, slot Slot, x sets) (int, er
 }
 
 // made reports whether a pod comes from a ReplicaSet with the hash.
-func (x sets) made(pod *corev1.ObjectReference, hash string) bool {
-	return pod != nil && slices.ContainsFunc(x, func(rs appsv1.ReplicaSet) bool {
-		return rs.Labels[appsv1.DefaultDeploymentUniqueLabelKey] == hash && strings.HasPrefix(pod.Name, rs.Name+"-")
-	})
+func made(x cluster.Sets, pod *corev1.ObjectReference, hash string) bool {
+	if pod == nil {
+		return false
+	}
+	rs := x.Of(pod.Name)
+	return rs != nil && rs.Labels[appsv1.DefaultDeploymentUniqueLabelKey] == hash
 }
 
 // endpointsIn bounds the wait for the endpoints of a Service that was just
@@ -282,7 +237,7 @@ const endpointsIn = 2 * time.Second
 // await returns once each of the versions has a ready endpoint where it is
 // reached, and whether it had to wait. A weight without one would fail its share
 // of the requests.
-func (r *Router) await(ctx context.Context, s Setup, slots Slots, versions []release.VersionID, x sets) (waited bool, err error) {
+func (r *Router) await(ctx context.Context, s Setup, slots Slots, versions []release.VersionID, x cluster.Sets) (waited bool, err error) {
 	over := time.NewTimer(endpointsIn) // of the wait, not of a read that is under way
 	defer over.Stop()
 	for {
