@@ -91,7 +91,7 @@ func (sc scene) measured(s screen, m judge.MetricReport) string {
 	case m.Ratio != nil && m.Ratio.Value != nil:
 		what = status.Interval(m.Ratio)
 	case m.Diff != nil && m.Diff.Value != nil:
-		what = strings.TrimSpace("+" + status.Interval(m.Diff) + " " + m.Unit)
+		what = status.Difference(m)
 	}
 	name := clip(s.text(m.Name), nameCells-1, s)
 	line := "  " + s.paint(i, sign) + " " + s.paint(strong, name) + strings.Repeat(" ", nameCells-lipgloss.Width(name)) +
