@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -119,9 +120,9 @@ func exits(ts *testscript.TestScript, _ bool, args []string) {
 }
 
 // realDaemon prepares for a real daemon in place of the fake one: free ports in
-// $API and $LISTEN, and the latter in the manifests.
+// $API, $LISTEN and $OTHER, and the latter two in the manifests.
 func realDaemon(ts *testscript.TestScript, _ bool, _ []string) {
-	for _, name := range []string{"API", "LISTEN"} {
+	for _, name := range []string{"API", "LISTEN", "OTHER"} {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		ts.Check(err)
 		ts.Setenv(name, l.Addr().String())
@@ -133,14 +134,23 @@ func realDaemon(ts *testscript.TestScript, _ bool, _ []string) {
 	for _, f := range files {
 		b, err := os.ReadFile(f)
 		ts.Check(err)
-		ts.Check(os.WriteFile(f, bytes.ReplaceAll(b, []byte("LISTEN"), []byte(ts.Getenv("LISTEN"))), 0o600))
+		for _, name := range []string{"LISTEN", "OTHER"} {
+			b = bytes.ReplaceAll(b, []byte(name), []byte(ts.Getenv(name)))
+		}
+		ts.Check(os.WriteFile(f, b, 0o600))
 	}
 }
 
-// until repeats a command until it succeeds, for another process to get ready.
+// until repeats a command until it succeeds, or, where the first argument is
+// says=TEXT, until its output has that, for another process to get ready.
 func until(ts *testscript.TestScript, _ bool, args []string) {
+	text, says := strings.CutPrefix(args[0], "says=")
+	if says {
+		args = args[1:]
+	}
 	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
-		if ts.Exec(args[0], args[1:]...) == nil {
+		err := ts.Exec(args[0], args[1:]...)
+		if says && strings.Contains(ts.ReadFile("stdout"), text) || !says && err == nil {
 			return
 		}
 	}
