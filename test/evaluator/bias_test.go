@@ -44,6 +44,7 @@ func TestEvaluatorsThatLie(t *testing.T) {
 			single, wordy(7), wordy(11), false},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			j := endpoint(t, c.say)
 			d := start(t)
 			metric, more := fmt.Sprintf(c.metric+sure, j.url), "canary: {steps: [{weight: 50, hold: 30m}]}"
