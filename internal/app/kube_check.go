@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"reflect"
 	"regexp"
@@ -156,7 +157,7 @@ func (k *clusterCheck) definition(ctx context.Context, kind string, text []byte)
 	case apierrors.IsForbidden(err):
 		k.warn(check, "it is served; whether it is that of this program's version is not known: "+err.Error(), "ask as somebody who may get customresourcedefinitions")
 	case err != nil || servedErr != nil:
-		k.fail(check, fmt.Sprint(err, servedErr), "try it again")
+		k.fail(check, errors.Join(err, servedErr).Error(), "try it again")
 	case !reflect.DeepEqual(schemaOf(have), schemaOf(&own)):
 		k.warn(check, "it is that of another version than this program's ("+Version+")", install)
 	default:

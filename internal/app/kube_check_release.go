@@ -29,6 +29,7 @@ func (k *clusterCheck) releases(ctx context.Context) {
 	if err := k.live.List(ctx, &list, ctrl.InNamespace(k.namespace)); err != nil {
 		if k.options.Release == nil {
 			k.fail("releases", "they can not be listed: "+err.Error(), "see the definitions and your rights above")
+			return
 		}
 	}
 	var wanted []v1alpha1.Release
@@ -176,15 +177,19 @@ func (r *releaseCheck) content(ctx context.Context) {
 			resource, obj = "secrets", &corev1.Secret{}
 		}
 		err := r.live.Get(ctx, r.key(p.name), obj)
-		if apierrors.IsNotFound(err) {
+		switch {
+		case apierrors.IsNotFound(err):
 			r.fail(check, "it does not exist in namespace "+r.obj.Namespace, "create it, or take it out of spec.workload.deployment.content")
+			continue
+		case err != nil:
+			r.warn(check, "whether it is there can not be seen: "+err.Error(), "ask as somebody who may get "+resource)
 			continue
 		}
 		var needs []authorizationv1.ResourceAttributes
 		for _, verb := range []string{"get", "list", "watch"} {
 			needs = append(needs, authorizationv1.ResourceAttributes{Namespace: r.obj.Namespace, Resource: resource, Name: p.name, Verb: verb})
 		}
-		lacks, err := []string(nil), error(nil)
+		var lacks []string
 		if r.account != "" {
 			lacks, err = r.review(ctx, r.account, needs)
 		}
