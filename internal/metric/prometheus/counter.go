@@ -103,23 +103,27 @@ func (c *climb) take(x sample) {
 
 // gain is what a sample adds, and when that began to come.
 func (c *climb) gain(x sample) (gain, from float64) {
+	across, born := c.known && c.another && c.last.T <= c.since, 0.0
+	if across {
+		born = c.absent(x.t)
+	}
 	c.left = true
-	switch across := c.known && c.another && c.last.T <= c.since; {
+	switch {
 	case !c.known && x.t <= c.from:
 		return 0, c.last.T
 	case across && x.t <= c.since:
 		c.still = x.v == c.last.V
 		return 0, c.last.T
-	case across && c.absent(x.t) > 0:
-		return x.v, c.absent(x.t)
-	case across && !c.still:
+	case across && born == 0 && !c.still:
 		return 0, c.last.T
-	case c.known && x.t-c.last.T > max(c.gap, leastGap):
+	case c.known && born == 0 && x.t-c.last.T > max(c.gap, leastGap):
 		c.gaps++
 		return 0, c.last.T
 	}
 	c.left = false
 	switch {
+	case born > 0:
+		return x.v, born
 	case !c.known:
 		return x.v, x.t - c.apart
 	case x.v < c.last.V:

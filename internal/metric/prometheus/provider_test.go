@@ -228,10 +228,10 @@ func TestSeriesAtRestBelongsToNobody(t *testing.T) {
 	}
 }
 
-// TestSeriesTakenAwayMeanwhileBelongsToNobody: a gateway drops the series of a
+// TestSeriesTakenAwayMeanwhileBeganAtZero: a gateway drops the series of a
 // Service without a route. One that was not there at a scrape in the run began at
 // zero after it, with the first failure of the new version.
-func TestSeriesTakenAwayMeanwhileBelongsToNobody(t *testing.T) {
+func TestSeriesTakenAwayMeanwhileBeganAtZero(t *testing.T) {
 	code := func(code string, samples ...sample) series {
 		return series{labels: map[string]string{"job": "gateway", "instance": "a", "code": code}, samples: samples}
 	}
