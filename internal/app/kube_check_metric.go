@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -160,7 +159,7 @@ func (r *releaseCheck) page(ctx context.Context, url string) {
 		r.fail(check, err.Error(), "change spec.analysis.scrape")
 		return
 	}
-	name := leading.FindString(layout.Requests)
+	name := prometheus.SeriesName(layout.Requests)
 	switch {
 	case name == "" || strings.Contains(text, "\n"+name+"{") || strings.HasPrefix(text, name+"{"):
 		r.ok(check, fmt.Sprintf("%s answers, with series of %s", url, name))
@@ -168,9 +167,6 @@ func (r *releaseCheck) page(ctx context.Context, url string) {
 		r.warn(check, fmt.Sprintf("%s answers, and has no series %s", url, name), fmt.Sprintf("see that requests come, and name the layout of what is scraped (%s)", strings.Join(prometheus.LayoutNames(), ", ")))
 	}
 }
-
-// leading is the name with which a selector begins.
-var leading = regexp.MustCompile(`^[a-zA-Z_:][a-zA-Z0-9_:]*`)
 
 // mostPage bounds a page.
 const mostPage = 16 << 20

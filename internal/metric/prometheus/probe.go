@@ -41,7 +41,7 @@ func (p *Provider) Probe(ctx context.Context, rel release.Release, m release.Met
 			return f, err
 		}
 		f.Series += len(a.series)
-		f.Name = nameOf.FindString(selector)
+		f.Name = SeriesName(selector)
 	}
 	if f.Name == "" || x.level != "" {
 		return f, nil
@@ -55,5 +55,7 @@ func (p *Provider) Probe(ctx context.Context, rel release.Release, m release.Met
 	return f, err
 }
 
-// nameOf finds the name with which a plain selector begins.
-var nameOf = regexp.MustCompile(`^[a-zA-Z_:][a-zA-Z0-9_:]*`)
+// SeriesName is the name with which a selector begins; empty: it names none.
+func SeriesName(selector string) string { return seriesName.FindString(selector) }
+
+var seriesName = regexp.MustCompile(`^[a-zA-Z_:][a-zA-Z0-9_:]*`)
