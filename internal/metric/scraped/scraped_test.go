@@ -58,20 +58,10 @@ func TestRouterIsScrapedWhileARunIsJudged(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	store, err := history.Open(history.Options{Dir: t.TempDir(), Log: slog.New(slog.DiscardHandler), Interval: 50 * time.Millisecond})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer store.Close()
+	store := opened(t)
 	p := scraped.New(scraped.Options{
-		Store: store,
-		Provider: func(_ release.Release, base prometheus.Options) (*prometheus.Provider, error) {
-			base.Layout = prometheus.Layouts["traefik"]
-			base.Cluster = func(_ context.Context, _ release.Release, role string, _ release.VersionID) (*query.Cluster, error) {
-				return &query.Cluster{Namespace: "shop", Service: "hello-" + role}, nil
-			}
-			return prometheus.New(base)
-		},
+		Store:    store,
+		Provider: traefik,
 		Pods: func(_ context.Context, _ release.Release, ns string, labels map[string]string) ([]string, error) {
 			if ns != "traefik" || labels["app"] != "traefik" {
 				t.Errorf("asked for %s %v", ns, labels)
@@ -141,26 +131,36 @@ func eventually(t *testing.T, what string, f func() bool) {
 	}
 }
 
-// open opens a reader of errors that routers' pods count at these addresses.
-func open(t *testing.T, addresses []string) (r metric.Reader, value func(promql string) float64) {
+// opened is a store that scrapes every 50 ms.
+func opened(t *testing.T) *history.Store {
 	t.Helper()
 	store, err := history.Open(history.Options{Dir: t.TempDir(), Log: slog.New(slog.DiscardHandler), Interval: 50 * time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = store.Close() })
+	return store
+}
+
+// traefik reads what Traefik counts of the Services of the shop.
+func traefik(_ release.Release, base prometheus.Options) (*prometheus.Provider, error) {
+	base.Layout = prometheus.Layouts["traefik"]
+	base.Cluster = func(_ context.Context, _ release.Release, role string, _ release.VersionID) (*query.Cluster, error) {
+		return &query.Cluster{Namespace: "shop", Service: "hello-" + role}, nil
+	}
+	return prometheus.New(base)
+}
+
+// open opens a reader of errors that routers' pods count at these addresses.
+func open(t *testing.T, addresses []string) (metric.Reader, func(promql string) float64) {
+	t.Helper()
+	store := opened(t)
 	p := scraped.New(scraped.Options{
-		Store: store,
-		Provider: func(_ release.Release, base prometheus.Options) (*prometheus.Provider, error) {
-			base.Layout = prometheus.Layouts["traefik"]
-			base.Cluster = func(_ context.Context, _ release.Release, role string, _ release.VersionID) (*query.Cluster, error) {
-				return &query.Cluster{Namespace: "shop", Service: "hello-" + role}, nil
-			}
-			return prometheus.New(base)
-		},
+		Store:    store,
+		Provider: traefik,
 	})
 	metrics := []release.Metric{{Name: "errors", Kind: release.Errors}}
-	r, err = p.Open(t.Context(), metric.Subject{
+	r, err := p.Open(t.Context(), metric.Subject{
 		Release: release.Release{Name: "shop/hello", Analysis: release.Analysis{Metrics: metrics, Scrape: &release.Scrape{
 			Addresses: addresses, Path: "/metrics", Interval: 50 * time.Millisecond}}},
 		Run: "shop/hello-1", Started: time.Now(), Metrics: metrics,
