@@ -122,18 +122,24 @@ func (w *world) badVersion(tr *traffic, version string) course {
 		phase, _, _ := unstructured.NestedString(u.Object, "status", "run", "phase")
 		return to == version && (phase == "RollingBack" || phase == "RolledBack")
 	})
-	had := false
-	written := w.when(httpRoutes, func(u *unstructured.Unstructured) bool {
-		to := contains(fmt.Sprint(u.Object["spec"]), "hello-canary")
-		had = had || to
-		return had && !to
-	})
+	written := w.withdrawn()
 	w.deploy(version, 2, "ERRORS=0.2")
 	w.phase(version, "RolledBack")
 	shots := tr.all()
 	first := firstFailure(shots, version)
 	off, failed, _ := span(shots, version)
 	return course{off: off, bad: failed, written: (<-written).Sub(first), decided: (<-decided).Sub(first), why: w.release().Status.Run.Why}
+}
+
+// withdrawn tells when the route has led to a canary and does no longer.
+func (w *world) withdrawn() <-chan time.Time {
+	w.Helper()
+	had := false
+	return w.when(httpRoutes, func(u *unstructured.Unstructured) bool {
+		to := contains(fmt.Sprint(u.Object["spec"]), "hello-canary")
+		had = had || to
+		return had && !to
+	})
 }
 
 // when tells the moment at which an object hello was first seen to be so.
