@@ -178,6 +178,35 @@ func TestClusterRollsInBatchesWithoutARouter(t *testing.T) {
 	}
 }
 
+// An A/B comparison by instances alone: both versions serve until the new one is
+// proven to be no worse, which then takes over; one that is worse is off at once.
+func TestClusterComparesTwoVersionsWithoutARouter(t *testing.T) {
+	for traffic, name := range map[string]string{"{service: hello}": "with the Service", "{}": "without the Service"} {
+		t.Run(name, func(t *testing.T) {
+			s := byReplicas(t, traffic, "ab: {share: 50%}, stepDeadline: 1h")
+			script, _ := s.evidence.(*script)
+			script.leave(s.ns+"/hello-2", true)
+			s.Cluster.Apply(t, s.ns, fmt.Sprintf(shopDeployment, "v2"))
+			s.until("both versions serve", s.reaches(map[string]int{"v1": 2, "v2": 2}))
+			s.until("the share is told", s.weighs("hello", "50%"))
+			tried := s.podUIDs("hello:v2")
+			script.leave(s.ns+"/hello-2", false)
+			s.until("v2 serves", s.serves("hello", "v2"))
+			s.until("v2 has the traffic", s.reaches(map[string]int{"v2": 2}))
+			s.until("the Service is the user's", s.untouched)
+			if now := s.podUIDs("hello:v2"); !slices.Equal(now, tried) {
+				t.Errorf("the pods that were compared are %v; %v serve", tried, now)
+			}
+
+			script.fail(s.ns + "/hello-3")
+			s.Cluster.Apply(t, s.ns, fmt.Sprintf(shopDeployment, "v3"))
+			s.until("v3 is off", s.phase("hello", "RolledBack"))
+			s.until("v2 has the traffic again", s.reaches(map[string]int{"v2": 2}))
+			s.until("the Service is the user's", s.untouched)
+		})
+	}
+}
+
 // A Service that is not there, or leads elsewhere, is told, and nothing of the
 // new version is started.
 func TestClusterSaysWhichServiceDoesNotLeadToTheDeployment(t *testing.T) {

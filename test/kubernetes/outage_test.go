@@ -1,6 +1,7 @@
 package kubernetes
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -65,6 +66,51 @@ scrape_configs:
 	w.onlyBad(tr, "v5")
 	t.Logf("the traffic of the version that failed meanwhile was off %v after both were back",
 		last(tr.all(), "v5").Sub(back).Round(10*time.Millisecond))
+}
+
+// TestPrometheusStandsBy: the controller's own scraping is lost midway, for good.
+// The run goes on with what a Prometheus server tells of the same gateway: a good
+// version is proven and promoted, and one that fails is off.
+func TestPrometheusStandsBy(t *testing.T) {
+	w := newWorld(t, 2, "{weight: 10}")
+	server := cluster.Prometheus(t, fmt.Sprintf(`
+global: {scrape_interval: 1s, scrape_timeout: 900ms}
+scrape_configs:
+- {job_name: gateway, static_configs: [{targets: ["%s"]}]}
+`, scraped(w.traefik)))
+	own := cluster.NewWire(t, scraped(w.traefik))
+	sources := fmt.Sprintf(`scrape: {addresses: ["%s"], layout: traefik}
+    prometheus: {address: %q, layout: traefik, interval: 1s}`, own.Address, server)
+	w.declareFrom(sources, "{canary: {steps: [{weight: 20, hold: 20s}, {weight: 50}]}, bake: 2s}", errorsOnly)
+	w.controller()
+	w.phase("v1", "Promoted")
+	tr := w.load(100)
+
+	w.deploy("v2", 2)
+	w.until("v2 answers", func() error { return answered(tr, "v2") })
+	w.until("what the controller scrapes is evidence", w.compared)
+	own.Cut()
+	w.phase("v2", "Promoted")
+
+	w.deploy("v3", 2, "ERRORS=0.3")
+	w.phase("v3", "RolledBack")
+	tr.end()
+	w.Logf("v3: %s", w.release().Status.Run.Why)
+	w.onlyBad(tr, "v3")
+}
+
+// compared tells an error until requests of both versions were compared.
+func (w *world) compared() error {
+	run := w.release().Status.Run
+	if run == nil {
+		return errors.New("there is no run")
+	}
+	for _, m := range run.Metrics {
+		if m.Canary != "" && !strings.HasSuffix(m.Canary, " of 0") {
+			return nil
+		}
+	}
+	return fmt.Errorf("the metrics are %+v", run.Metrics)
 }
 
 // held asserts that a version's share stayed a fifth while something was away.
