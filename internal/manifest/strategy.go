@@ -101,7 +101,7 @@ func (c *checker) steps(path string, specs []v1alpha1.StepSpec, minRequests int6
 	var steps []release.Step
 	if len(specs) == 0 {
 		for _, w := range defaultSteps() {
-			steps = append(steps, release.Step{Weight: w, Capacity: fairCapacity(w), Require: release.NoHarm,
+			steps = append(steps, release.Step{Weight: w, Capacity: release.FairCapacity(w), Require: release.NoHarm,
 				Looseness: 1, MinRequests: minRequests, Deadline: deadline})
 		}
 		steps[len(steps)-1].Require = release.Proven
@@ -148,7 +148,7 @@ func (c *checker) step(path string, s v1alpha1.StepSpec, last bool, minRequests 
 		minRequests = 0
 	}
 	step.MinRequests = count(c, path+".minRequests", s.MinRequests, minRequests, 0, maxRequests)
-	step.Capacity = c.share(path+".capacity", s.Capacity, fairCapacity(step.Weight))
+	step.Capacity = c.share(path+".capacity", s.Capacity, release.FairCapacity(step.Weight))
 	if step.Capacity < step.Weight && len(c.problems) == before {
 		c.add(path+".capacity", "", "%s of the instances cannot carry %s of the traffic", percentOf(fraction(step.Capacity)), percentOf(fraction(step.Weight)))
 	}
@@ -297,15 +297,4 @@ func (c *checker) days(path string, specs []string) []time.Weekday {
 		}
 	}
 	return out
-}
-
-// fairCapacity is the share of the instances with which none of the new
-// version carries more than one of the old: stable keeps all of its instances
-// and serves the rest of the traffic, so that is weight to rest. A comparison
-// under unequal load would accuse the new version of it.
-func fairCapacity(w release.Weight) release.Weight {
-	if 2*w >= release.Full {
-		return release.Full
-	}
-	return (w*release.Full + release.Full - w - 1) / (release.Full - w)
 }

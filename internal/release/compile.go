@@ -65,11 +65,22 @@ func (s Strategy) preview(a Analysis) Step {
 	return st
 }
 
+// FairCapacity is the share of the instances with which none of the new
+// version carries more than one of the old: stable keeps all of its instances
+// and serves the rest of the traffic, so that is weight to rest. A comparison
+// under unequal load would accuse the new version of it.
+func FairCapacity(w Weight) Weight {
+	if 2*w >= Full {
+		return Full
+	}
+	return (w*Full + Full - w - 1) / (Full - w)
+}
+
 // compare keeps both versions side by side. How many users match is not known,
 // so that matches need the whole capacity.
 func (s Strategy) compare(a Analysis) Step {
 	st := s.comparison("compare", a)
-	st.Weight, st.Capacity = s.Share, s.Share
+	st.Weight, st.Capacity = s.Share, FairCapacity(s.Share)
 	st.Matches = slices.Clone(s.Matches)
 	if len(st.Matches) > 0 {
 		st.Capacity = Full

@@ -78,7 +78,11 @@ preview weight=0 capacity=10000 require=proven loose=1 min=30 deadline=1h0m0s ma
 all weight=10000 capacity=10000 require=none loose=1`},
 		{"A/B by share", Strategy{Kind: AB, Share: 5000, Require: Proven, Hold: time.Hour}, 4, `
 ab bake=10s ready=1m0s inconclusive=pause keepBoth
-compare weight=5000 capacity=5000 require=proven loose=1 hold=1h0m0s min=30 deadline=1h0m0s
+compare weight=5000 capacity=10000 require=proven loose=1 hold=1h0m0s min=30 deadline=1h0m0s
+all weight=10000 capacity=10000 require=none loose=1`},
+		{"A/B by a small share", Strategy{Kind: AB, Share: 2000, Require: NoHarm}, 4, `
+ab bake=10s ready=1m0s inconclusive=pause keepBoth
+compare weight=2000 capacity=2500 require=noHarm loose=1 min=30 deadline=1h0m0s
 all weight=10000 capacity=10000 require=none loose=1`},
 		{"A/B by match needs all of the capacity", Strategy{Kind: AB, Matches: []Match{{Path: "/beta"}}, Require: Proven}, 4, `
 ab bake=10s ready=1m0s inconclusive=pause keepBoth
