@@ -11,6 +11,7 @@ import (
 	"go/token"
 	"go/types"
 	"io"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -164,6 +165,18 @@ func TestPurePackages(t *testing.T) {
 		for _, f := range files {
 			ast.Inspect(f, func(n ast.Node) bool { impure(t, fset, info, n); return true })
 		}
+	}
+}
+
+// TestOnlyPurePackagesAreTestedWithoutTheRaceDetector: `make test` leaves it off
+// for these, in which there is nothing to race, and for no other.
+func TestOnlyPurePackagesAreTestedWithoutTheRaceDetector(t *testing.T) {
+	text, err := os.ReadFile("Makefile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := "\nPURE := " + strings.Join(pure, " ") + "\n"; !strings.Contains(string(text), want) {
+		t.Errorf("the Makefile does not say %q: it leaves the race detector off for other packages than the pure ones", strings.TrimSpace(want))
 	}
 }
 
