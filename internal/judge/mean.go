@@ -17,7 +17,7 @@ type mean struct {
 	most           float64 // no value is larger; 0: not known
 	cut, mid       float64 // where values are cut and stable's mean below it, from the past
 	margins        []float64
-	proofs         [][len(meanStakes)]float64
+	proofs         []stakeRow
 	proven         []bool
 	bar            float64
 	canary, stable tally
@@ -39,8 +39,29 @@ type meanRows struct {
 	w, cut, mid    float64
 	era            uint32 // of w, cut and mid
 	known          [2][scaleBins]uint32
-	canary, stable []float64
+	canary, stable [][]stakeRow
 }
+
+// stakeRow is a number for each stake.
+type stakeRow [len(meanStakes)]float64
+
+// add adds the rows of the values' bins; written out, since it is what an update
+// spends most on.
+func (s *stakeRow) add(rows []stakeRow, bins []BinCount) {
+	s0, s1, s2, s3, s4 := s[0], s[1], s[2], s[3], s[4]
+	for i := range bins {
+		x, n := &rows[bins[i].Bin], float64(bins[i].Count)
+		s0 += n * x[0]
+		s1 += n * x[1]
+		s2 += n * x[2]
+		s3 += n * x[3]
+		s4 += n * x[4]
+	}
+	*s = stakeRow{s0, s1, s2, s3, s4}
+}
+
+// Every stake is added.
+var _ = [1]struct{}{}[len(meanStakes)-5]
 
 // leastCut is how many means of stable the cut is at least: where its values are
 // all about alike, one that is far above each of them would else be cut to it.
@@ -71,15 +92,19 @@ func newMean(m Metric, p Policy, h History) *mean {
 	if m.Ratio > 0 {
 		for _, l := range p.Looseness {
 			g.margins = append(g.margins, 1+(m.Ratio-1)*l)
-			g.proofs = append(g.proofs, [len(meanStakes)]float64{})
+			g.proofs = append(g.proofs, stakeRow{})
 		}
 	}
 	g.learn(h.Bins, binsTotal(h.Bins))
 	if g.refresh(0) {
 		g.build()
 	}
-	g.rows.canary = make([]float64, scaleBins*len(meanStakes)*(1+len(g.margins)))
-	g.rows.stable = make([]float64, scaleBins*len(meanStakes)*2)
+	for range 1 + len(g.margins) {
+		g.rows.canary = append(g.rows.canary, make([]stakeRow, scaleBins))
+	}
+	for range min(2, 1+len(g.margins)) {
+		g.rows.stable = append(g.rows.stable, make([]stakeRow, scaleBins))
+	}
 	g.settle()
 	return g
 }
@@ -121,74 +146,70 @@ func (g *mean) bet(w float64, b *Batch) {
 		r.w, r.cut, r.mid = w, g.cut, g.mid
 		r.era++
 	}
-	const stakes = len(meanStakes)
-	for _, c := range b.Canary.Bins {
-		row, n := g.canaryRow(c.Bin), float64(c.Count)
-		for k := range g.logR {
-			g.logR[k] += n * row[k]
-		}
-		for i := range g.proofs {
-			for k, x := range row[(1+i)*stakes : (2+i)*stakes] {
-				g.proofs[i][k] += n * x
-			}
-		}
+	g.know(b)
+	all := (*stakeRow)(g.logR)
+	all.add(g.rows.canary[0], b.Canary.Bins)
+	all.add(g.rows.stable[0], b.Stable.Bins)
+	if len(g.margins) == 0 {
+		return
 	}
-	for _, c := range b.Stable.Bins {
-		row, n := g.stableRow(c.Bin), float64(c.Count)
-		for k := range g.logR {
-			g.logR[k] += n * row[k]
+	var stable stakeRow // what a proof earns by stable does not know its margin
+	stable.add(g.rows.stable[1], b.Stable.Bins)
+	for i := range g.proofs {
+		p := &g.proofs[i]
+		p.add(g.rows.canary[1+i], b.Canary.Bins)
+		for k, x := range stable {
+			p[k] += x
 		}
-		for i := range g.proofs {
-			for k, x := range row[stakes:] {
-				g.proofs[i][k] += n * x
-			}
-		}
-	}
-	for i := range g.margins {
-		if g.log(i) >= g.bar {
-			g.proven[i] = true
+		if !g.proven[i] && slices.Max(p[:]) >= g.bar { // a mixture is no more than its best part
+			g.proven[i] = g.log(i) >= g.bar
 		}
 	}
 }
 
-// canaryRow are the log factors of one value of the canary.
-func (g *mean) canaryRow(bin int32) []float64 {
-	size := len(meanStakes) * (1 + len(g.margins))
-	row := g.rows.canary[int(bin)*size:][:size]
-	if g.rows.known[0][bin] == g.rows.era {
-		return row
+// know computes the rows of a batch's bins that are not known yet.
+func (g *mean) know(b *Batch) {
+	r := &g.rows
+	for _, c := range b.Canary.Bins {
+		if r.known[0][c.Bin] != r.era {
+			r.known[0][c.Bin] = r.era
+			g.canaryRows(c.Bin)
+		}
 	}
-	g.rows.known[0][bin] = g.rows.era
+	for _, c := range b.Stable.Bins {
+		if r.known[1][c.Bin] != r.era {
+			r.known[1][c.Bin] = r.era
+			g.stableRows(c.Bin)
+		}
+	}
+}
+
+// canaryRows are the log factors of one value of the canary.
+func (g *mean) canaryRows(bin int32) {
 	x, w := BinValue(g.kind, bin), g.rows.w
 	top := (1 - w) / max(w, 1-w)
 	y := (min(x/g.tolerate, g.cut) - g.mid) / g.cut
 	for k, f := range meanStakes {
-		row[k] = math.Log1p(f * top * y)
+		g.rows.canary[0][bin][k] = math.Log1p(f * top * y)
 	}
 	for i, rho := range g.margins {
 		y := (min(x/rho, g.cut) - g.mid) / g.cut
 		for k, f := range meanStakes {
-			row[(1+i)*len(meanStakes)+k] = math.Log1p(-f * top * y)
+			g.rows.canary[1+i][bin][k] = math.Log1p(-f * top * y)
 		}
 	}
-	return row
 }
 
-// stableRow are those of one value of stable.
-func (g *mean) stableRow(bin int32) []float64 {
-	const size = 2 * len(meanStakes)
-	row := g.rows.stable[int(bin)*size:][:size]
-	if g.rows.known[1][bin] == g.rows.era {
-		return row
-	}
-	g.rows.known[1][bin] = g.rows.era
+// stableRows are those of one value of stable.
+func (g *mean) stableRows(bin int32) {
 	w := g.rows.w
 	top := w / max(w, 1-w)
 	y := (min(BinValue(g.kind, bin), g.cut) - g.mid) / g.cut
-	for k, f := range meanStakes {
-		row[k], row[len(meanStakes)+k] = math.Log1p(-f*top*y), math.Log1p(f*top*y)
+	for i, sign := range []float64{-1, 1}[:len(g.rows.stable)] {
+		for k, f := range meanStakes {
+			g.rows.stable[i][bin][k] = math.Log1p(sign * f * top * y)
+		}
 	}
-	return row
 }
 
 func (g *mean) log(i int) float64 {
