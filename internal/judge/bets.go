@@ -21,9 +21,10 @@ type bets struct {
 	logR    []float64
 	u0      []float64 // unspent at the start
 	u       []float64
-	idle    float64 // log of the sum of u
-	coarse  bool    // logR is kept in single precision
-	short   bool    // logR is kept with shortBits less
+	done    []float64 // restarts that u heeds; -1: not known
+	idle    float64   // log of the sum of u
+	coarse  bool      // logR is kept in single precision
+	short   bool      // logR is kept with shortBits less
 	logM    float64
 }
 
@@ -33,7 +34,7 @@ func newBets(prior, period []float64, g0, horizon float64) bets {
 		total += p
 	}
 	n := len(prior)
-	b := bets{period: period, horizon: horizon, logR: make([]float64, n), u0: make([]float64, n), u: make([]float64, n)}
+	b := bets{period: period, horizon: horizon, logR: make([]float64, n), u0: make([]float64, n), u: make([]float64, n), done: make([]float64, n)}
 	for k, p := range prior {
 		b.logR[k] = math.Log(g0 * p / total)
 		b.u0[k] = (1 - g0) * p / total
@@ -46,11 +47,19 @@ func newBets(prior, period []float64, g0, horizon float64) bets {
 // stepPart is the part of a component's unspent weight that a ramp step starts.
 const stepPart = 0.1
 
+// restarts is how often a component has restarted by the last batch.
+func (b *bets) restarts(k int) float64 {
+	if p := b.period[k]; p > 0 {
+		return max(0, math.Floor(b.last/p))
+	}
+	return 0
+}
+
 // unspent is a component's weight that is not in play after the last batch.
 func (b *bets) unspent(k int) float64 {
 	left := b.u0[k] * math.Pow(1-stepPart, float64(b.steps))
 	if p := b.period[k]; p > 0 {
-		left *= math.Pow(1-min(1, p/b.horizon), max(0, math.Floor(b.last/p)))
+		left *= math.Pow(1-min(1, p/b.horizon), b.restarts(k))
 	}
 	return left
 }
@@ -74,6 +83,11 @@ func (b *bets) restart(now float64) {
 // spend moves into play what is no longer unspent.
 func (b *bets) spend() {
 	for k, before := range b.u {
+		n := b.restarts(k)
+		if n == b.done[k] {
+			continue
+		}
+		b.done[k] = n
 		if after := b.unspent(k); after < before {
 			b.logR[k] = logAdd(b.logR[k], math.Log(before-after))
 			b.u[k] = after
@@ -87,6 +101,9 @@ func (b *bets) spend() {
 func (b *bets) step(rises bool) {
 	if rises {
 		b.steps++
+		for k := range b.done {
+			b.done[k] = -1
+		}
 		b.spend()
 	}
 }

@@ -15,6 +15,8 @@ import "math"
 //
 // Everything is in single precision and rounded down, so that an e-value stays one.
 type looseParts struct {
+	altLogs  [3]float64 // logs of the alternatives
+	nullLogs []float64  // logs of rho, by looseness
 	alts     [3]float64 // S of the alternatives; that of 1 is 0
 	nulls    []float64  // -S(rho), by looseness
 	stakes   [len(stakes)]float64
@@ -29,16 +31,31 @@ var stakeLosses = func() (logs [len(stakes)]float64) {
 	return logs
 }()
 
+// looseAlts are the alternatives of a ratio proof but 1.
+func looseAlts(p *ratioProof) [3]float64 { return [3]float64{p.alts[0], p.alts[1], p.alts[3]} }
+
+func newLooseParts(each []proof) looseParts {
+	e := looseParts{nulls: make([]float64, len(each)), nullLogs: make([]float64, len(each))}
+	if len(each) == 0 || each[0].rho == 0 {
+		return e
+	}
+	for i, a := range looseAlts(&each[0].ratio) {
+		e.altLogs[i] = math.Log(a)
+	}
+	for i := range each {
+		e.nullLogs[i] = math.Log(each[i].ratio.rho)
+	}
+	return e
+}
+
 // bet takes a batch in.
 func (e *looseParts) bet(each []proof, n counts) {
 	if len(each) > 0 && each[0].rho > 0 && n.ec+n.es > 0 {
-		alts := &each[0].ratio.alts
-		for i, a := range [3]float64{alts[0], alts[1], alts[3]} {
-			e.alts[i] += n.ec*math.Log(a) - (n.ec+n.es)*math.Log1p(n.w*(a-1))
+		for i, a := range looseAlts(&each[0].ratio) {
+			e.alts[i] += n.ec*e.altLogs[i] - (n.ec+n.es)*math.Log1p(n.w*(a-1))
 		}
 		for i := range each {
-			rho := each[i].ratio.rho
-			e.nulls[i] -= n.ec*math.Log(rho) - (n.ec+n.es)*math.Log1p(n.w*(rho-1))
+			e.nulls[i] -= n.ec*e.nullLogs[i] - (n.ec+n.es)*math.Log1p(n.w*(each[i].ratio.rho-1))
 		}
 		roundDown(e.alts[:])
 		roundDown(e.nulls)

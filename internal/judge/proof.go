@@ -176,11 +176,11 @@ type proofs struct {
 func newProofs(m Metric, p Policy) proofs {
 	n := len(p.Looseness)
 	out := proofs{bar: math.Log(1 / p.AlphaPromote), proven: make([]bool, n), rest: make([]parts, n), open: make([]int, n), row: -1}
-	out.loose.nulls = make([]float64, n)
 	out.forget()
 	for _, l := range p.Looseness {
 		out.each = append(out.each, newProof(m, l))
 	}
+	out.loose = newLooseParts(out.each)
 	return out
 }
 
