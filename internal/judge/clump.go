@@ -172,10 +172,9 @@ func (c *clumps) known() bool { return c.filled >= clumpKnown }
 func (c *clumps) capped() bool { return !c.known() || c.effect > 1 }
 
 // counted is how much counts of what was earned in the open second.
-func (c *clumps) counted(gain float64) float64 {
-	gain /= c.effect
-	if c.capped() {
-		return min(gain, secondCap)
+func (c *clumps) counted(gain float64, capped bool) float64 {
+	if gain /= c.effect; capped && gain > secondCap {
+		return secondCap
 	}
 	return gain
 }
@@ -193,8 +192,9 @@ func (e *earned) clear() {
 
 // count brings the log e-values up to date with what was earned.
 func (e *earned) count(c *clumps, logE []float64) {
+	capped := c.capped()
 	for k, gain := range e.gain {
-		now := c.counted(gain)
+		now := c.counted(gain, capped)
 		logE[k] += now - e.applied[k]
 		e.applied[k] = now
 	}
@@ -205,7 +205,7 @@ func (e *earned) count(c *clumps, logE []float64) {
 func (e *earned) load(d *decoder, c *clumps) {
 	d.floats(e.gain)
 	for k, gain := range e.gain {
-		e.applied[k] = c.counted(gain)
+		e.applied[k] = c.counted(gain, c.capped())
 	}
 }
 

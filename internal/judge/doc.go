@@ -38,7 +38,7 @@
 //     log E += e_c log(rho) - (e_c+e_s) log(1 + w(rho-1)); rho < 1 where fewer is
 //     worse, rho_0 times as much where a ratio rho_0 is tolerated:
 //     log E += e_c log(rho/rho_0) - (e_c+e_s) [log(1+w(rho-1)) - log(1+w(rho_0-1))].
-//   - Latency, Amount (histogram.go, shape.go, clump.go): stable's own histogram p, scaled by f
+//   - Latency, Amount (histogram.go, shape.go, exceed.go, clump.go): stable's own histogram p, scaled by f
 //     for the part q of values: r(b) = 1 - q + q p(b/f)/p(b), made nondecreasing by
 //     pooling adjacent violators; and odds on exceedances of high quantiles. Log
 //     factors are divided by the design effect (Kish 1965) of the past seconds, by

@@ -1,10 +1,13 @@
 package judge
 
-import "math"
+import (
+	"math"
+	"slices"
+)
 
 // histogram is the e-process of a positive amount: stable's own distribution,
-// scaled, is the bet. odds[bin][k] is component k's odds that a
-// value in the bin is the canary's.
+// scaled, is the bet. odds[k][bin] are the odds by shape k that a value in the bin
+// is the canary's.
 type histogram struct {
 	bets
 	kind     Kind
@@ -27,14 +30,18 @@ type histogram struct {
 	norm    []oddsRow // log of the mean odds of a request, for the share
 	served  []oddsRow // logOdds less norm: what a value of the canary adds
 	share   float64   // of norm
-	at      int       // bin of the margin's quantile
-	above   float64   // stable's share above it
+	exceed  [len(excesses)]exceedance
+	at      int     // bin of the margin's quantile
+	above   float64 // stable's share above it
 }
 
 func newHistogram(m Metric, p Policy, h History) *histogram {
-	prior, period := make([]float64, len(shapes)), make([]float64, len(shapes))
-	for k, s := range shapes {
-		prior[k], period[k] = s.prior, s.period
+	var prior, period []float64
+	for _, s := range shapes {
+		prior, period = append(prior, s.prior), append(period, s.period)
+	}
+	for _, e := range excesses {
+		prior, period = append(prior, e.prior), append(period, e.period)
 	}
 	g := &histogram{
 		bets: newBets(prior, period, startShare, p.Horizon), kind: m.Kind, quantile: m.quantile(), bounds: m.Bounds,
@@ -50,7 +57,7 @@ func newHistogram(m Metric, p Policy, h History) *histogram {
 			g.margins = append(g.margins, quantileProof{open: newEarned(len(betters))})
 		}
 	}
-	g.clump, g.open = newClumps(), newEarned(len(shapes))
+	g.clump, g.open = newClumps(), newEarned(len(prior))
 	g.learn(h.Bins, binsTotal(h.Bins))
 	g.settle()
 	if g.refresh(0) {
@@ -70,48 +77,39 @@ func (g *histogram) build() {
 		spreadBuckets(g.kind, g.bounds, &g.base, &spread)
 	}
 	density(&spread, &p)
+	var scaled [scaleBins]float64
 	for k, s := range shapes {
-		r := &g.odds[k]
-		if s.factor > 0 {
-			scaledOdds(&p, binShift(g.kind, s.factor), s.part, r)
-		} else {
-			g.exceedance(s, r)
+		if k == 0 || s.factor != shapes[k-1].factor {
+			scaledOdds(&p, binShift(g.kind, s.factor), &scaled)
 		}
-		if len(g.bounds) > 0 && s.factor > 0 {
+		r := &g.odds[k]
+		partOdds(&scaled, s.part, r)
+		if len(g.bounds) > 0 {
 			averageBuckets(g.kind, g.bounds, &p, r)
 		}
 	}
-	g.fill(g.logOdds, math.Log)
+	g.tabulate(g.share)
+	for k := range g.exceed {
+		g.exceed[k].set(&g.learned, excesses[k])
+	}
 	g.at = g.base.quantileBin(g.quantile)
 	g.above = g.baseAbove(g.at)
-	g.share = 0
 }
 
-// fill sets rows to a function of the odds; most neighbours were pooled.
-func (g *histogram) fill(rows []oddsRow, f func(odds float64) float64) {
-	var was oddsRow
-	var row oddsRow
-	for i := range rows {
-		for k := range row {
+// tabulate fills the tables of the routing mode for a share, or with 0 those that
+// know none; most neighbours were pooled.
+func (g *histogram) tabulate(w float64) {
+	var was, odds, norm, served oddsRow
+	for i := range g.logOdds {
+		for k := range was {
 			if r := g.odds[k][i]; i == 0 || r != was[k] {
-				was[k], row[k] = r, f(r)
+				was[k], odds[k], norm[k] = r, math.Log(r), math.Log1p(w*(r-1))
+				served[k] = odds[k] - norm[k]
 			}
 		}
-		rows[i] = row
+		g.logOdds[i], g.norm[i], g.served[i] = odds, norm, served
 	}
-}
-
-// exceedance fills r with the odds of a value above a quantile.
-func (g *histogram) exceedance(s shape, r *[scaleBins]float64) {
-	at := g.base.quantileBin(s.quantile)
-	th := g.baseAbove(at)
-	c := oddsTimes(th, s.psi)
-	for i := range r {
-		r[i] = (1 - c) / (1 - th)
-		if i > at {
-			r[i] = c / th
-		}
-	}
+	g.share = w
 }
 
 // binsTotal is the number of values.
@@ -132,15 +130,6 @@ func countsOfValues(b *Batch) counts {
 	return n
 }
 
-// above counts the values above a bin.
-func above(bins []BinCount, at int) float64 {
-	n := int64(0)
-	for i := len(bins) - 1; i >= 0 && int(bins[i].Bin) > at; i-- {
-		n += bins[i].Count
-	}
-	return float64(n)
-}
-
 func (g *histogram) update(b *Batch) {
 	if g.clump.tick(b.At) {
 		g.open.clear()
@@ -151,7 +140,7 @@ func (g *histogram) update(b *Batch) {
 	g.restart(b.At)
 	n := countsOfValues(b)
 	if n.w > 0 && n.w < 1 && g.baseN > 0 {
-		g.bet(n.w, b)
+		g.bet(n, b)
 		g.open.count(&g.clump, g.logR)
 		g.prove(n, b)
 	}
@@ -172,11 +161,11 @@ func (g *histogram) update(b *Batch) {
 }
 
 // bet adds every component's log factor for each value to the open second.
-func (g *histogram) bet(w float64, b *Batch) {
+func (g *histogram) bet(n counts, b *Batch) {
 	if b.Share == 0 {
-		g.normalise(w, b)
-	} else if g.share != w {
-		g.normaliseAll(w)
+		g.normalise(n.w, b)
+	} else if g.share != n.w {
+		g.tabulate(n.w)
 	}
 	var canary, norm oddsRow
 	canary.add(g.served, b.Canary.Bins, g.tolerate)
@@ -184,17 +173,9 @@ func (g *histogram) bet(w float64, b *Batch) {
 	for k, x := range canary {
 		g.open.gain[k] += x - norm[k]
 	}
-}
-
-// normaliseAll fills the table of the routing mode.
-func (g *histogram) normaliseAll(w float64) {
-	g.fill(g.norm, func(odds float64) float64 { return math.Log1p(w * (odds - 1)) })
-	for i := range g.served {
-		for k, x := range g.logOdds[i] {
-			g.served[i][k] = x - g.norm[i][k]
-		}
+	for k := range g.exceed {
+		g.open.gain[len(shapes)+k] += g.exceed[k].gain(b, n, g.tolerate)
 	}
-	g.share = w
 }
 
 // normalise fills the table for the bins of one batch of the counts mode.
@@ -219,7 +200,7 @@ func (g *histogram) normalise(w float64, b *Batch) {
 // since it is what an update spends most on.
 func (o *oddsRow) add(rows []oddsRow, bins []BinCount, down int) {
 	a0, a1, a2, a3, a4, a5 := o[0], o[1], o[2], o[3], o[4], o[5]
-	a6, a7, a8, a9, a10, a11 := o[6], o[7], o[8], o[9], o[10], o[11]
+	a6, a7 := o[6], o[7]
 	for i := range bins {
 		x, n := &rows[max(0, int(bins[i].Bin)-down)], float64(bins[i].Count)
 		a0 += n * x[0]
@@ -230,16 +211,12 @@ func (o *oddsRow) add(rows []oddsRow, bins []BinCount, down int) {
 		a5 += n * x[5]
 		a6 += n * x[6]
 		a7 += n * x[7]
-		a8 += n * x[8]
-		a9 += n * x[9]
-		a10 += n * x[10]
-		a11 += n * x[11]
 	}
-	*o = oddsRow{a0, a1, a2, a3, a4, a5, a6, a7, a8, a9, a10, a11}
+	*o = oddsRow{a0, a1, a2, a3, a4, a5, a6, a7}
 }
 
-// Every component is added.
-var _ = [1]struct{}{}[len(shapes)-12]
+// Every shape is added.
+var _ = [1]struct{}{}[len(shapes)-8]
 
 // prove bets that the canary's quantile is within the margin of stable's.
 func (g *histogram) prove(n counts, b *Batch) {
@@ -248,8 +225,8 @@ func (g *histogram) prove(n counts, b *Batch) {
 		n.ec = above(b.Canary.Bins, g.at+g.shifts[i])
 		g.margins[i].bet(g.above, n)
 		g.margins[i].open.count(&g.clump, g.margins[i].logE[:])
-		if g.margins[i].log() >= g.bar {
-			g.proven[i] = true
+		if !g.proven[i] && slices.Max(g.margins[i].logE[:]) >= g.bar { // a mixture is no more than its best part
+			g.proven[i] = g.margins[i].log() >= g.bar
 		}
 	}
 }

@@ -13,6 +13,7 @@ type Run struct {
 	last    []float64 // time of each metric's last batch
 	logM    float64   // combined evidence
 	unspent float64   // share of alpha that no metric has
+	idle    float64   // log of it
 
 	failed  bool // irrevocable
 	failAt  float64
@@ -80,6 +81,7 @@ func (r *Run) prepare() {
 			r.shares[i] = math.Log(m.Share)
 		}
 	}
+	r.idle = math.Log(r.unspent)
 	r.limit = math.Log(1 / r.policy.Alpha)
 }
 
@@ -182,7 +184,7 @@ func (r *Run) combine() float64 {
 			r.scratch[i] += r.metrics[i].evidence()
 		}
 	}
-	return logSumExpWith(math.Log(r.unspent), r.scratch)
+	return logSumExpWith(r.idle, r.scratch)
 }
 
 // bar is what the combined evidence must reach.

@@ -3,26 +3,23 @@ package judge
 import "math"
 
 // shape is one way in which a distribution can get worse: a part of the values
-// is scaled by a factor, or an upper part grows.
+// is scaled by a factor.
 type shape struct {
-	factor, part  float64 // factor 0: an exceedance
-	quantile, psi float64
+	factor, part  float64
 	prior, period float64
 }
 
-// shapes are the components of latency and amounts.
+// shapes are the components of latency and amounts that look at whole
+// distributions; those of one factor stand together.
 var shapes = [...]shape{
 	{factor: 1.04, part: 1, prior: 1.5, period: 60}, {factor: 1.12, part: 1, prior: 1.5, period: 60},
 	{factor: 1.35, part: 1, prior: 1.5, period: 20}, {factor: 2, part: 1, prior: 1.5, period: 5},
 	{factor: 5, part: 1, prior: 1.5, period: 5},
 	{factor: 5, part: 0.01, prior: 1, period: 60}, {factor: 5, part: 0.06, prior: 1, period: 20},
 	{factor: 5, part: 0.3, prior: 1, period: 5},
-	{quantile: 0.9, psi: 2, prior: 0.5, period: 60}, {quantile: 0.99, psi: 2.5, prior: 0.7, period: 60},
-	{quantile: 0.999, psi: 12, prior: 0.7, period: 60},
-	{quantile: 1, psi: 500, prior: 0.7, period: 60}, // what stable never did: hangs
 }
 
-// oddsRow is a number for each component.
+// oddsRow is a number for each shape.
 type oddsRow [len(shapes)]float64
 
 // oddsFloor and oddsCeiling bound what one value can say.
@@ -73,19 +70,27 @@ var broadShapes = func() (out [scaleBins]float64) {
 	return out
 }()
 
-// scaledOdds fills r with how many times likelier each bin is when part of the
-// values is shifted, made nondecreasing (pool adjacent violators, weighted by
-// p), so that worse values never speak for the canary.
-func scaledOdds(p *[scaleBins]float64, shift, part float64, r *[scaleBins]float64) {
+// scaledOdds fills r with how many times likelier each bin is when all values
+// are shifted, made nondecreasing (pool adjacent violators, weighted by p), so
+// that worse values never speak for the canary.
+func scaledOdds(p *[scaleBins]float64, shift float64, r *[scaleBins]float64) {
 	whole := int(math.Floor(-shift))
 	frac := -shift - float64(whole)
 	at := func(j int) float64 { return p[max(0, min(scaleBins-1, j))] }
+	below := at(whole)
 	for i := range r {
-		r[i] = 1 - part + part*((1-frac)*at(i+whole)+frac*at(i+whole+1))/p[i]
+		above := at(i + whole + 1)
+		r[i] = ((1-frac)*below + frac*above) / p[i]
+		below = above
 	}
 	poolViolators(p, r)
-	for i := range r {
-		r[i] = max(oddsFloor, min(oddsCeiling, r[i]))
+}
+
+// partOdds fills r with the odds of a part of the values being scaled: the fit of
+// scaledOdds is a weighted mean of neighbours, so that of a part follows from it.
+func partOdds(scaled *[scaleBins]float64, part float64, r *[scaleBins]float64) {
+	for i, x := range scaled {
+		r[i] = max(oddsFloor, min(oddsCeiling, 1-part+part*x))
 	}
 }
 
