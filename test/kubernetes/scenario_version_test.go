@@ -2,14 +2,11 @@ package kubernetes
 
 import (
 	"context"
-	"os/exec"
 	"slices"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
-	"github.com/haldane-project/haldane/test/cluster"
 )
 
 // A version whose pods crash at their start never gets a request, nor does the
@@ -202,13 +199,7 @@ func (s *scenario) observed() error {
 // undo is what a user does to go back.
 func (s *scenario) undo() {
 	s.Helper()
-	bin, err := cluster.Build("kubectl")
-	if err != nil {
-		s.Fatal(err)
-	}
-	if out, err := exec.Command(bin[0], "--kubeconfig", s.Kubeconfig, "-n", s.ns, "rollout", "undo", "deployment/hello").CombinedOutput(); err != nil {
-		s.Fatalf("kubectl rollout undo: %v: %s", err, out)
-	}
+	s.kubectl("rollout", "undo", "deployment/hello")
 }
 
 // crashing tells an error until a version's pod was started again.
