@@ -162,6 +162,34 @@ func TestNoVersionReady(t *testing.T) {
 	}
 }
 
+// While stable has no instance its requests are refused, and those of the canary
+// alone are no random draw: they are no evidence.
+func TestTheCanaryAloneIsNoEvidence(t *testing.T) {
+	w := newWorld(t, Options{})
+	w.set(t, Routing{Split: shares(5000), Backends: backends("", serve(t, named("c")))})
+	const n = 50
+	served := 0
+	for range n {
+		if status, _, _ := get(t, http.DefaultClient, request("GET", w.url, nil)); status == http.StatusOK {
+			served++
+		}
+	}
+	if served == 0 || w.Unserved() != int64(n-served) {
+		t.Errorf("%d of %d were served and %d refused", served, n, w.Unserved())
+	}
+	for _, o := range w.seen.wait(t, served) {
+		if o.Version != canary || o.Route != release.ByFallback {
+			t.Errorf("%s by route %d: want the canary by fallback", o.Version, o.Route)
+		}
+	}
+	// With an instance of stable it is.
+	w.set(t, Routing{Split: shares(5000), Backends: backends(serve(t, named("s")), serve(t, named("c")))})
+	get(t, http.DefaultClient, request("GET", w.url, nil))
+	if o := w.seen.wait(t, served+1)[served]; o.Route != release.BySplit {
+		t.Errorf("by route %d: want the split", o.Route)
+	}
+}
+
 func TestShareIsBinomial(t *testing.T) {
 	w := newWorld(t, Options{})
 	w.set(t, Routing{Split: shares(1000), Backends: backends(serve(t, named("s")), serve(t, named("c")))})

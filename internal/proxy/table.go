@@ -177,6 +177,9 @@ func (t *Table) choose(r *http.Request, k key) (pk pick) {
 	}
 	if pk.drawn == nil {
 		pk.drawn, pk.route = t.draw(k), release.BySplit
+		if t.rest != nil && t.rest.weight > 0 && len(t.rest.instances) == 0 {
+			pk.route = release.ByFallback // those of Rest are refused: the others alone are no random draw
+		}
 	}
 	pk.to = pk.drawn
 	if pk.to != nil && len(pk.to.instances) == 0 {

@@ -58,7 +58,7 @@ const (
 	BySplit    Route = iota
 	ByMatch          // a match rule of the step
 	ByTest           // the test header
-	ByFallback       // the version drawn had no instance
+	ByFallback       // the version drawn, or Rest where it had a share, had no instance
 	ByMirror         // a copy
 	ByShield         // the second try of a shielded request
 	ByOriginal       // drawn, but a version's rewrite can not be applied to such a request (Unfit)
