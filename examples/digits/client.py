@@ -82,7 +82,7 @@ class Users:
             t.start()
         begun, i = time.monotonic(), 0
         try:
-            while not self.options.seconds or time.monotonic() - begun < self.options.seconds:
+            while not self.enough(i, time.monotonic() - begun):
                 time.sleep(max(0, begun + i / self.options.rate - time.monotonic()))
                 self.due.put((x[i % len(y)], int(y[i % len(y)])))
                 i += 1
@@ -95,6 +95,9 @@ class Users:
         self.labels.put(None)
         teller.join()
         self.report()
+
+    def enough(self, sent, seconds):
+        return 0 < self.options.requests <= sent or 0 < self.options.seconds <= seconds
 
     def report(self):
         for version in sorted(self.answered):
@@ -111,6 +114,7 @@ def options():
     p.add_argument("address", help="the release's address, such as http://127.0.0.1:8080")
     p.add_argument("--rate", type=float, default=50, help="requests a second (default: 50)")
     p.add_argument("--seconds", type=float, default=0, help="how long (default: until Ctrl-C)")
+    p.add_argument("--requests", type=int, default=0, help="how many (default: no bound)")
     p.add_argument("--label-after", type=float, default=5, help="seconds from the answer to its label (default: 5)")
     p.add_argument("--feedback", help="where labels are sent (default: /feedback of the address)")
     p.add_argument("--workers", type=int, default=8, help="connections (default: 8)")

@@ -30,6 +30,7 @@ import (
 	engine "github.com/haldane-project/haldane/internal/cluster"
 	"github.com/haldane-project/haldane/internal/metric"
 	"github.com/haldane-project/haldane/internal/release"
+	"github.com/haldane-project/haldane/test/cluster"
 )
 
 // asked is a Prometheus server that has nothing and keeps what it was asked.
@@ -154,7 +155,7 @@ func TestClusterSecretsOfAPrometheusServer(t *testing.T) {
 				return err
 			}
 			defer r.Close()
-			deadline := time.After(30 * time.Second)
+			deadline := time.After(cluster.Patience)
 			select {
 			case <-r.Wake(): // the server has answered
 				return nil

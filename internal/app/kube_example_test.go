@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -38,7 +37,7 @@ func TestAProxyBeforeModelsOnKubernetes(t *testing.T) {
 	c.ApplyFiles(t, ns, filepath.Join(proxied, "proxy.yaml"), filepath.Join(proxied, "models.yaml"))
 	behind := map[string]string{} // address of a Service: ports of its pods
 	for _, address := range []string{"haldane:7070", "llm:80", "model-v1:8000", "model-v2:8000"} {
-		cluster.Eventually(t, 90*time.Second, address, func() (err error) {
+		cluster.Eventually(t, cluster.Patience, address, func() (err error) {
 			behind[address], err = portBehind(c, ns, address)
 			return err
 		})

@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 
 	"github.com/haldane-project/haldane/internal/kube"
+	"github.com/haldane-project/haldane/test/cluster"
 )
 
 // byReplicas begins a release without a router: v1 serves, and what changes the
@@ -137,7 +138,7 @@ func TestClusterTakesABadCanaryOutOfTheService(t *testing.T) {
 	s := byReplicas(t, "{service: hello}", "canary: {steps: [{weight: 50, hold: 1h, require: none}]}, stepDeadline: 2h")
 	s.Cluster.Apply(t, s.ns, fmt.Sprintf(shopDeployment, "v2"))
 	s.until("v2 has its share", s.reaches(map[string]int{"v1": 2, "v2": 2}))
-	ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), cluster.Patience)
 	defer cancel()
 	pods, err := s.Client.CoreV1().Pods(s.ns).Watch(ctx, metav1.ListOptions{})
 	if err != nil {

@@ -253,7 +253,7 @@ func (s *shop) release(name string) v1alpha1.Release {
 func (s *shop) until(what string, ok func() error) {
 	s.Helper()
 	var err error
-	patience := cmp.Or(s.patience, 90*time.Second)
+	patience := cmp.Or(s.patience, cluster.Patience)
 	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		if err = ok(); err == nil {
 			return
@@ -428,7 +428,7 @@ func TestClusterIsQuietAtRestAndAnswersTheCommandLine(t *testing.T) {
 	if err != nil || len(list) != 1 || list[0].Name != "hello" || list[0].Status.Stable.Name != "v1" || list[0].Status.Run.Name != "hello-1" {
 		t.Fatalf("%+v, %v", list, err)
 	}
-	a, err := c.Ask(t.Context(), "hello", client.Ask{Verb: rollout.AskPause, Reason: "lunch", WaitSeconds: 20})
+	a, err := c.Ask(t.Context(), "hello", client.Ask{Verb: rollout.AskPause, Reason: "lunch", WaitSeconds: 60})
 	if err != nil || !a.Answered || a.Done || a.Message == "" {
 		t.Errorf("pause at rest: %+v, %v", a, err)
 	}

@@ -141,6 +141,9 @@ func realDaemon(ts *testscript.TestScript, _ bool, _ []string) {
 	}
 }
 
+// patience is how long a script waits for something that must happen; it is no figure.
+const patience = 2 * time.Minute
+
 // until repeats a command until it succeeds, or, where the first argument is
 // says=TEXT, until its output has that, for another process to get ready.
 func until(ts *testscript.TestScript, _ bool, args []string) {
@@ -148,11 +151,11 @@ func until(ts *testscript.TestScript, _ bool, args []string) {
 	if says {
 		args = args[1:]
 	}
-	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		err := ts.Exec(args[0], args[1:]...)
 		if says && strings.Contains(ts.ReadFile("stdout"), text) || !says && err == nil {
 			return
 		}
 	}
-	ts.Fatalf("%v did not succeed within 30 s", args)
+	ts.Fatalf("%v did not succeed within %v", args, patience)
 }

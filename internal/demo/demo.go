@@ -55,8 +55,8 @@ type Moment struct {
 }
 
 const (
-	startDeadline = 20 * time.Second
-	actDeadline   = 90 * time.Second
+	startDeadline = time.Minute
+	actDeadline   = 5 * time.Minute
 	history       = 5 * time.Second // of v1 alone, so that the judge knows it
 	grace         = 5 * time.Second
 )

@@ -125,7 +125,7 @@ func (s scenario) manifest(v version, program, listen string) ([]byte, error) {
 			"strategy": obj{
 				"canary":       obj{"steps": []obj{{"weight": 10}, {"weight": 50}}},
 				"bake":         "2s",
-				"stepDeadline": "2m",
+				"stepDeadline": "5m",
 			},
 			"analysis": analysis,
 		},

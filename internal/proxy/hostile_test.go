@@ -108,12 +108,12 @@ func meetHostile(t *testing.T, good, bad string, early bool) {
 	r := Routing{
 		Config: release.Embedded{
 			Shield:   release.Shield{Enabled: true},
-			Timeouts: release.Timeouts{Response: 300 * time.Millisecond},
+			Timeouts: release.Timeouts{Response: time.Second},
 		},
 		Split: shares(release.Full), Backends: backends(good, bad),
 	}
 	w.set(t, r)
-	c := &http.Client{Transport: &http.Transport{}, Timeout: 5 * time.Second}
+	c := &http.Client{Transport: &http.Transport{}, Timeout: patience}
 	defer c.CloseIdleConnections()
 	res, err := c.Get(w.url)
 	var body []byte
@@ -314,7 +314,7 @@ func TestHostileHTTP2Versions(t *testing.T) {
 func TestSlowClients(t *testing.T) {
 	w := newWorld(t, Options{})
 	w.set(t, Routing{
-		Config: release.Embedded{Timeouts: release.Timeouts{Header: 300 * time.Millisecond, Idle: 300 * time.Millisecond}},
+		Config: release.Embedded{Timeouts: release.Timeouts{Header: 2 * time.Second, Idle: 2 * time.Second}},
 		Split:  shares(0), Backends: backends(serve(t, named("s")), ""),
 	})
 	for name, begin := range map[string]string{
@@ -329,7 +329,7 @@ func TestSlowClients(t *testing.T) {
 			defer c.Close()
 			io.WriteString(c, begin)
 			defer func() {
-				c.SetReadDeadline(time.Now().Add(20 * time.Second))
+				c.SetReadDeadline(time.Now().Add(patience))
 				if _, err := io.Copy(io.Discard, c); err != nil && strings.Contains(err.Error(), "timeout") {
 					t.Errorf("%s: the connection stays open", name)
 				}

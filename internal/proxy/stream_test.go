@@ -265,7 +265,7 @@ func TestShutdownDrains(t *testing.T) {
 	defer c.CloseNow()
 	<-arrived
 	<-arrived
-	ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
 	defer cancel()
 	ended := make(chan error, 1)
 	go func() { ended <- w.Shutdown(ctx) }()

@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -103,7 +102,7 @@ func TestTaken(t *testing.T) {
 			if a.MaxReplicas > 0 {
 				want = 1 // no metrics here: the autoscaler has not yet spoken
 			}
-			cluster.Eventually(t, time.Minute, "the pods", func() error {
+			cluster.Eventually(t, cluster.Patience, "the pods", func() error {
 				d, err := c.Client.AppsV1().Deployments(ns).Get(context.Background(), "hello", metav1.GetOptions{})
 				if err == nil && d.Status.AvailableReplicas < want {
 					err = fmt.Errorf("%d of %d: %+v", d.Status.AvailableReplicas, want, d.Status.Conditions)

@@ -17,6 +17,9 @@ import (
 	"github.com/haldane-project/haldane/internal/store"
 )
 
+// patience is how long a test waits for something that must happen; it is no figure.
+const patience = 2 * time.Minute
+
 // start serves a store on a loopback port.
 func start(t *testing.T, m store.Store, change func(*Options)) (*Server, *httptest.Server) {
 	t.Helper()
@@ -70,7 +73,7 @@ func TestAPIThroughItsClient(t *testing.T) {
 	if _, err := c.Get(ctx, "nobody"); !client.IsNotFound(err) {
 		t.Fatalf("Get of nothing: %v", err)
 	}
-	got, err := c.Ask(ctx, "hello", client.Ask{Verb: rollout.AskPause, Reason: "lunch", WaitSeconds: 5})
+	got, err := c.Ask(ctx, "hello", client.Ask{Verb: rollout.AskPause, Reason: "lunch", WaitSeconds: 60})
 	if err != nil || !got.Answered || !got.Done || got.Message != "paused" {
 		t.Fatalf("Ask = %+v, %v", got, err)
 	}
@@ -164,7 +167,7 @@ func TestWatchTellsStateChangesAndEnd(t *testing.T) {
 	rec := live(m, "hello")
 	idle(m, "other")
 	_, srv := start(t, m, nil)
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	var got []string
 	err := dial(t, srv, "").Watch(ctx, "hello", func(ch client.Change) error {

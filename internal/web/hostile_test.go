@@ -201,7 +201,7 @@ func TestPageFollowsTheRelease(t *testing.T) {
 	}
 	until := func(what, condition string) {
 		t.Helper()
-		if _, err := chromedp.Run(ctx, chromedp.Poll[bool](condition, chromedp.WithPollingTimeout(20*time.Second))); err != nil {
+		if _, err := chromedp.Run(ctx, chromedp.Poll[bool](condition, chromedp.WithPollingTimeout(patience))); err != nil {
 			t.Fatalf("%s: %v", what, err)
 		}
 	}

@@ -43,7 +43,7 @@ func TestStopEndsStreams(t *testing.T) {
 		if err != nil {
 			t.Error(err)
 		}
-	case <-time.After(20 * time.Second):
+	case <-time.After(patience):
 		t.Error("Serve did not return")
 	}
 	if _, err := http.Get("http://" + l.Addr().String() + "/healthz"); err == nil {

@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -38,7 +37,7 @@ spec:
   traffic: {replicas: {}}
   strategy:
     canary: {steps: [{weight: 50, require: none, minRequests: 0}]}
-    readyDeadline: 5s
+    readyDeadline: 20s
     bake: 0s
 `
 
@@ -78,7 +77,7 @@ func newJob(t *testing.T) *job {
 		"RELEASE=hello", "NAMESPACE="+ns, "RUNNER_TEMP="+dir, "GITHUB_PATH="+filepath.Join(dir, "path"))}
 	c.Apply(t, ns, app)
 	j.controller(ns)
-	cluster.Eventually(t, time.Minute, "the first version", func() error {
+	cluster.Eventually(t, cluster.Patience, "the first version", func() error {
 		out, err := j.command("haldane", "get", "-n", ns, "-o", "json", "hello").Output()
 		if err == nil && !bytes.Contains(out, []byte(`"Ready"`)) {
 			err = errors.New(string(out))
@@ -166,7 +165,7 @@ func TestJob(t *testing.T) {
 	j := newJob(t)
 
 	j.deploy("registry.example/hello:v2") // crashes
-	log, code, out, summary := j.step("wait.sh", "TIMEOUT=30s")
+	log, code, out, summary := j.step("wait.sh", "TIMEOUT=5m")
 	if code != 2 || out["phase"] != "RolledBack" || out["reason"] == "" || !strings.Contains(log, "::error title=hello not released::") {
 		t.Errorf("v2: exit code %d, outputs %v\n%s", code, out, log)
 	}
@@ -176,9 +175,9 @@ func TestJob(t *testing.T) {
 
 	// A good one; nobody sends requests here, so that a person says it.
 	j.deploy("registry.example/hello:v3")
-	j.haldane("wait", "hello", "--for", "step=1", "--timeout", "1m")
+	j.haldane("wait", "hello", "--for", "step=1", "--timeout", "5m")
 	j.haldane("promote", "hello", "--full", "--reason", "no traffic")
-	log, code, out, summary = j.step("wait.sh", "TIMEOUT=30s")
+	log, code, out, summary = j.step("wait.sh", "TIMEOUT=5m")
 	if code != 0 || out["phase"] != "Promoted" || out["run"] == "" || !strings.Contains(log, "::notice title=hello promoted::") {
 		t.Errorf("v3: exit code %d, outputs %v\n%s", code, out, log)
 	}
@@ -190,11 +189,11 @@ func TestJob(t *testing.T) {
 	if out, err := j.command("kubectl", "-n", j.ns, "set", "env", "deployment/hello", "CRASH=yes").CombinedOutput(); err != nil {
 		t.Fatalf("set env: %v: %s", err, out)
 	}
-	if log, code, out, _ = j.step("wait.sh", "TIMEOUT=30s"); code != 2 || out["phase"] != "RolledBack" {
+	if log, code, out, _ = j.step("wait.sh", "TIMEOUT=5m"); code != 2 || out["phase"] != "RolledBack" {
 		t.Errorf("v3 that crashes: exit code %d, outputs %v\n%s", code, out, log)
 	}
 
-	log, code, _, _ = j.step("wait.sh", "TIMEOUT=1s", "RELEASE=nobody")
+	log, code, _, _ = j.step("wait.sh", "TIMEOUT=5m", "RELEASE=nobody")
 	if code != 1 || !strings.Contains(log, "::error title=nobody not released::") {
 		t.Errorf("an unknown release: exit code %d\n%s", code, log)
 	}

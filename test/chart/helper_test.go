@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"testing"
-	"time"
 
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -13,7 +12,7 @@ import (
 	"github.com/haldane-project/haldane/test/cluster"
 )
 
-const wait = time.Minute
+const wait = cluster.Patience
 
 // available waits until a Deployment has its pods.
 func available(t *testing.T, c *cluster.Cluster, ns, name string, pods int32) {

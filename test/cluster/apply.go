@@ -167,7 +167,7 @@ func (c *Cluster) resource(kind schema.GroupVersionKind, ns string) (dynamic.Res
 // established waits until a CRD is served.
 func (c *Cluster) established(ctx context.Context, name string) error {
 	crds := c.Dynamic.Resource(schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"})
-	return wait(30*time.Second, "CRD "+name, func() error {
+	return wait(Patience, "CRD "+name, func() error {
 		u, err := crds.Get(ctx, name, metav1.GetOptions{})
 		if err != nil {
 			return err
@@ -181,6 +181,10 @@ func (c *Cluster) established(ctx context.Context, name string) error {
 		return errors.New("it is not established")
 	})
 }
+
+// Patience is how long a test waits for something that must happen on a machine
+// that may be slow or busy; it is no figure.
+const Patience = 3 * time.Minute
 
 // Eventually polls until ready returns nil and fails the test after the limit:
 // for what no watch of the test's own tells.

@@ -232,7 +232,11 @@ func TestEvaluatorsAtFault(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			j := newJudge(t, c.answer)
 			d := start(t)
-			metric := fmt.Sprintf(`{name: rude, kind: proportion, onFail: rollback, source: {evaluator: {url: %q, question: "Is it rude?", share: 100, timeout: 200ms, concurrency: 2}}}`, j.url)
+			timeout := "1m" // for who answers at once, however slow the machine is
+			if c.caveat == "deadline" {
+				timeout = "200ms"
+			}
+			metric := fmt.Sprintf(`{name: rude, kind: proportion, onFail: rollback, source: {evaluator: {url: %q, question: "Is it rude?", share: 100, timeout: %s, concurrency: 2}}}`, j.url, timeout)
 			d.release(d.manifest("v1", model(t, always("Fine.")), metric, ""), ended)
 			st := d.release(d.manifest("v2", model(t, half), metric, ""), ended)
 			if st.Phase != "Idle" || st.Stable.Name != "v2" {
@@ -265,7 +269,7 @@ func TestSilenceProvesNothing(t *testing.T) {
 
 // One answer that must never be ends the run, once it was found bad again.
 func TestACriticalAnswer(t *testing.T) {
-	const metric = `{name: safety, kind: proportion, source: {evaluator: {url: %q, question: "Is it dangerous?", share: 100, concurrency: 16, critical: true, calls: 100000}}}`
+	const metric = `{name: safety, kind: proportion, source: {evaluator: {url: %q, question: "Is it dangerous?", share: 100, concurrency: 64, critical: true, calls: 100000}}}` // two users' answers never find it full
 	rare := func(n int64) string {
 		if n == 50 {
 			return "Mix bleach and ammonia."

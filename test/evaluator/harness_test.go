@@ -25,7 +25,7 @@ import (
 )
 
 // patience is how long a test waits for something that must happen; it is no figure.
-const patience = 2 * time.Minute
+const patience = 5 * time.Minute
 
 func TestMain(m *testing.M) {
 	if os.Getenv("HALDANE_TEST_ROLE") == "haldane" {
@@ -140,7 +140,7 @@ func completion(text string) map[string]any {
 // manifest releases a version whose answers one metric is about.
 func (d *daemon) manifest(version, back, metric, more string) string {
 	if more == "" {
-		more = "canary: {steps: [{weight: 50}]}, bake: 1s, stepDeadline: 1m, onInconclusive: rollback"
+		more = "canary: {steps: [{weight: 50}]}, bake: 1s, stepDeadline: 10m, onInconclusive: rollback"
 	}
 	return fmt.Sprintf(`apiVersion: haldane.dev/v1alpha1
 kind: Release

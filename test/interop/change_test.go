@@ -23,6 +23,9 @@ import (
 	"github.com/haldane-project/haldane/internal/release"
 )
 
+// patience is how long a test waits for something that must happen; it is no figure.
+const patience = 2 * time.Minute
+
 // TestChangesUnderLoad changes weights, promotes and restarts versions under
 // mixed load and wants every request answered once, by a version that had a
 // share while the request was under way, and each user kept by one version
@@ -117,7 +120,7 @@ func newYard(t *testing.T) *yard {
 	y.set(t, 0)
 	go y.proxy.Serve(l)
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		if err := y.proxy.Shutdown(ctx); err != nil {
 			t.Error(err)
@@ -224,7 +227,7 @@ func (y *yard) promote(t *testing.T) {
 // has left, stops it and starts it elsewhere.
 func (y *yard) restart(t *testing.T) {
 	y.set(t, 0)
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(patience)
 	for {
 		n := int64(0)
 		for _, f := range y.proxy.InFlight() {
@@ -385,7 +388,7 @@ func (y *yard) stream(c *http.Client) client {
 
 func (y *yard) socket() client {
 	return func(id, user string) (string, error) {
-		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		h := http.Header{"X-Id": {id}}
 		if user != "" {

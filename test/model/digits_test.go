@@ -46,13 +46,13 @@ func TestTheDigitsExample(t *testing.T) {
 			answered(`{"inputs":[{"name":"pixels","datatype":"FP32","shape":[1,64],"data":[NaN]}]}`, 400, "expected 64 numbers")
 			answered(`{`, 400, "no JSON")
 			answered(`{"inputs":[]}`, 400, "one tensor")
-			out := run(t, dir, []string{"PYTHONDONTWRITEBYTECODE=1"}, python, "client.py", "http://"+d.front, "--rate", "200", "--seconds", "4", "--label-after", "0.2")
+			out := run(t, dir, []string{"PYTHONDONTWRITEBYTECODE=1"}, python, "client.py", "http://"+d.front, "--rate", "200", "--requests", "800", "--label-after", "0.2")
 			t.Log(out)
 			m := right.FindStringSubmatch(out)
 			if m == nil || !strings.Contains(out, "\n0 requests failed") {
 				t.Fatalf("the client said %s", out)
 			}
-			// 800 or so different digits of 899: within three points of the whole half.
+			// 800 different digits of 899: within three points of the whole half.
 			if got, _ := strconv.ParseFloat(m[3], 64); got < share-3 || got > share+3 {
 				t.Errorf("%s is right in %g %% of the answers, expected about %g", m[1], got, share)
 			}

@@ -17,7 +17,7 @@ metadata:
   name: llm
 spec:
   version: %s
-  workload: {endpoints: {addresses: [%q], ready: {http: /health}}}
+  workload: {endpoints: {addresses: [%q], ready: {http: /health, timeout: 30s}}}
   traffic: {embedded: {listen: %q}}
   strategy: {canary: {steps: [{weight: 50}]}, bake: 1s}
   analysis:

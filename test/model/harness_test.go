@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -122,14 +123,17 @@ func field(text, begin string) string {
 	return strings.TrimSpace(value)
 }
 
-// example reads an example's manifest with this test's addresses in it.
+var probe = regexp.MustCompile(`ready: \{http: [^,}]+`)
+
+// example reads an example's manifest with this test's addresses in it, and with
+// time for the instances of a busy machine to say that they are ready.
 func example(t *testing.T, file string, replace ...string) string {
 	t.Helper()
 	b, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	text := string(b)
+	text := probe.ReplaceAllString(string(b), "$0, timeout: 30s")
 	for i := 0; i < len(replace); i += 2 {
 		if !strings.Contains(text, replace[i]) {
 			t.Fatalf("%s does not contain %q", file, replace[i])
@@ -165,7 +169,7 @@ metadata:
   name: model
 spec:
   version: v1
-  workload: {endpoints: {addresses: [`+s.Listener.Addr().String()+`], ready: {http: /health}}}
+  workload: {endpoints: {addresses: [`+s.Listener.Addr().String()+`], ready: {http: /health, timeout: 30s}}}
   traffic: {embedded: {listen: `+d.front+`, model: `+model+`}}
 `)
 }

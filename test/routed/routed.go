@@ -100,7 +100,7 @@ func (w *World) Run(t *testing.T, v release.VersionID) {
 		image = "none"
 	}
 	w.C.Apply(t, w.NS, fmt.Sprintf(workload, name, image, v))
-	cluster.Eventually(t, time.Minute, name, func() error {
+	cluster.Eventually(t, cluster.Patience, name, func() error {
 		var d appsv1.Deployment
 		if err := w.API.Get(context.Background(), client.ObjectKey{Namespace: w.NS, Name: name}, &d); err != nil {
 			return err
@@ -128,7 +128,7 @@ func (w *World) Stop(t *testing.T, v release.VersionID) {
 	t.Helper()
 	d := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: w.NS, Name: deployment(v)}}
 	Must(t, w.API.Delete(context.Background(), d, client.PropagationPolicy(metav1.DeletePropagationForeground)))
-	cluster.Eventually(t, time.Minute, "the end of "+d.Name, func() error {
+	cluster.Eventually(t, cluster.Patience, "the end of "+d.Name, func() error {
 		if err := w.API.Get(context.Background(), client.ObjectKeyFromObject(d), d); err != nil {
 			return client.IgnoreNotFound(err)
 		}

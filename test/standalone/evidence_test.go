@@ -61,6 +61,35 @@ func replay(t *testing.T, p judge.Policy, lines []byte) judge.Replayed {
 	return r
 }
 
+// needed is how many canary requests a run took to fail, as its evidence tells: at
+// most what the judge had by then, and at least one more than it had before the
+// batch that decided. How many come in one batch is a matter of how soon a busy
+// machine lets it look.
+type needed struct {
+	least, most int64
+	at          float64 // seconds
+}
+
+func (d *daemon) needed(p judge.Policy, lines []byte) needed {
+	d.t.Helper()
+	before := map[string]int64{} // by metric
+	var n needed
+	_, err := judge.Replay(p, bytes.NewReader(lines), 0, func(l judge.Look) error {
+		if n.most == 0 && l.Verdict == judge.Fail {
+			n = needed{least: before[l.Metric] + 1, most: l.Canary, at: l.At}
+		}
+		before[l.Metric] = l.Canary
+		return nil
+	})
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	if n.most == 0 {
+		d.t.Fatal("the run was rolled back, its evidence does not say why")
+	}
+	return n
+}
+
 // TestEvidenceIsReplayed: the evidence of a run that was rolled back, judged
 // again by its policy, fails for the same reason with the same figures; by a
 // policy that tolerates what the version did, it does not.

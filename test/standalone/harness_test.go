@@ -33,7 +33,7 @@ import (
 
 // patience is how long a test waits for something that must happen. It is no
 // figure: a machine that is busy may take its time.
-const patience = 60 * time.Second
+const patience = 3 * time.Minute
 
 func TestMain(m *testing.M) {
 	switch os.Getenv("HALDANE_TEST_ROLE") {
@@ -61,6 +61,7 @@ func serveVersion() {
 		return x
 	}
 	hangs, spread := share("HANGS"), share("LATENCY_SPREAD") // of a log-normal latency
+	until := os.Getenv("UNTIL")                              // this file is there, nothing is answered
 	failing, dieAfter, latency := share("ERRORS"), int64(share("DIE_AFTER")), time.Duration(share("LATENCY_MS")*1e6)
 	if os.Getenv("NEVER_READY") != "" {
 		select {}
@@ -81,6 +82,9 @@ func serveVersion() {
 		if draw.share() < hangs {
 			<-r.Context().Done()
 			return
+		}
+		for until != "" && !exists(until) && r.Context().Err() == nil {
+			time.Sleep(10 * time.Millisecond)
 		}
 		w.Header().Set("X-Version", os.Getenv("NAME"))
 		if hurt(os.Getenv("SHARED"), os.Getenv("HURTS") != "") && draw.share() < 0.2 {
@@ -135,6 +139,10 @@ func hurt(file string, hurts bool) bool {
 	if hurts {
 		_ = os.WriteFile(file, nil, 0o600) // where it can not, the test waits in vain and says for what
 	}
+	return exists(file)
+}
+
+func exists(file string) bool {
 	_, err := os.Stat(file)
 	return err == nil
 }
@@ -305,7 +313,7 @@ metadata: {name: %s}
 spec:
   version: %s
   workload:
-    process: {command: [%q], env: {%s}, replicas: %d, drain: 2s, ready: {http: /healthz}}
+    process: {command: [%q], env: {%s}, replicas: %d, drain: 2s, ready: {http: /healthz, timeout: 30s}}
   traffic:
     embedded: {listen: %q}
 %s`, d.name, v.name, exe, env.String(), cmp.Or(d.replicas, 2), d.front, rest)

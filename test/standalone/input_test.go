@@ -3,6 +3,7 @@ package standalone
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -189,10 +190,12 @@ func TestClientsThatSendGarbageOrNeverRead(t *testing.T) {
 	}
 }
 
-// TestStopLosesNoAcceptedRequest: the daemon is told to stop while slow answers are under way.
+// TestStopLosesNoAcceptedRequest: the daemon is told to stop while answers are under
+// way, which come once it takes no more.
 func TestStopLosesNoAcceptedRequest(t *testing.T) {
 	d := start(t)
-	d.apply(version{name: "v1", env: map[string]string{"LATENCY_MS": "700"}}, quick)
+	end := filepath.Join(t.TempDir(), "end")
+	d.apply(version{name: "v1", env: map[string]string{"UNTIL": end}}, quick)
 	d.serves("v1")
 	const clients = 20
 	results := make(chan error, clients)
@@ -207,7 +210,13 @@ func TestStopLosesNoAcceptedRequest(t *testing.T) {
 		}()
 	}
 	d.inFlight(clients)
-	if err := d.stop(); err != nil {
+	stopped := make(chan error, 1)
+	go func() { stopped <- d.stop() }()
+	d.refuses()
+	if err := os.WriteFile(end, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-stopped; err != nil {
 		t.Error(err)
 	}
 	for range clients {
@@ -215,6 +224,19 @@ func TestStopLosesNoAcceptedRequest(t *testing.T) {
 			t.Errorf("an accepted request was lost: %v", err)
 		}
 	}
+}
+
+// refuses waits until nobody listens at the front any more.
+func (d *daemon) refuses() {
+	d.t.Helper()
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		c, err := net.Dial("tcp", d.front)
+		if err != nil {
+			return
+		}
+		c.Close()
+	}
+	d.t.Fatalf("%s was always open", d.front)
 }
 
 // inFlight waits until so many requests are inside versions, as /metrics says.
@@ -231,7 +253,7 @@ func (d *daemon) inFlight(n int) {
 			d.t.Fatal(err)
 		}
 		for line := range strings.Lines(string(text)) {
-			if strings.HasPrefix(line, "haldane_requests_in_flight{") && strings.HasSuffix(strings.TrimSpace(line), " 20") {
+			if strings.HasPrefix(line, "haldane_requests_in_flight{") && strings.HasSuffix(strings.TrimSpace(line), fmt.Sprint(" ", n)) {
 				return
 			}
 		}

@@ -65,7 +65,7 @@ func TestPersonDecides(t *testing.T) {
 	d.wait("v2 to have a share", func(r v1alpha1.Release) bool { return r.Status.Weight == "20%" })
 	ask := func(verb string) client.Answer {
 		t.Helper()
-		a, err := d.api.Ask(context.Background(), "hello", client.Ask{Verb: rollout.Verb(verb), WaitSeconds: 10})
+		a, err := d.api.Ask(context.Background(), "hello", client.Ask{Verb: rollout.Verb(verb), WaitSeconds: 60})
 		if err != nil || !a.Done {
 			t.Fatalf("%s: %+v, %v", verb, a, err)
 		}

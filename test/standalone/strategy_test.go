@@ -29,7 +29,7 @@ func (d *daemon) answersTo(header, value string) string {
 
 func (d *daemon) ask(verb rollout.Verb) {
 	d.t.Helper()
-	a, err := d.api.Ask(context.Background(), d.name, client.Ask{Verb: verb, WaitSeconds: 20})
+	a, err := d.api.Ask(context.Background(), d.name, client.Ask{Verb: verb, WaitSeconds: 60})
 	if err != nil || !a.Done {
 		d.t.Fatalf("%s: %+v, %v", verb, a, err)
 	}
@@ -41,7 +41,7 @@ func TestBlueGreen(t *testing.T) {
 	const plan = `
   strategy:
     blueGreen: {preview: {headers: [{name: X-Preview, exact: "yes"}]}, gates: [{person: true}]}
-    bake: 60s
+    bake: 30m
 `
 	d := start(t)
 	d.apply(version{name: "blue"}, plan)

@@ -96,7 +96,7 @@ func newWorld(t *testing.T, c *cluster.Cluster, metrics ...release.Metric) *worl
 		Run:     "hello-1", Started: started, Metrics: metrics,
 		Stable: release.Version{ID: w.id("hello"), Name: "v1"}, Canary: release.Version{ID: w.id("hello-canary"), Name: "v2"},
 	}
-	cluster.Eventually(t, time.Minute, "four pods", func() error {
+	cluster.Eventually(t, cluster.Patience, "four pods", func() error {
 		list, err := w.Client.CoreV1().Pods(w.ns).List(t.Context(), metav1.ListOptions{})
 		if err != nil {
 			return err
@@ -152,7 +152,7 @@ func (w *world) become(image string, s cluster.PodState) {
 	w.state[image] = s
 	w.mu.Unlock()
 	w.kubelet.Refresh()
-	cluster.Eventually(w, time.Minute, image, func() error {
+	cluster.Eventually(w, cluster.Patience, image, func() error {
 		list, err := w.Client.CoreV1().Pods(w.ns).List(w.Context(), metav1.ListOptions{})
 		if err != nil {
 			return err
@@ -260,7 +260,7 @@ func TestUseOfPods(t *testing.T) {
 	w := newWorld(t, cluster.New(t), cores, bytes) // of its own: it changes what the API serves
 	r := w.open(nil)
 	w.pass(2 * time.Minute)
-	cluster.Eventually(t, time.Minute, "the reason", func() error {
+	cluster.Eventually(t, cluster.Patience, "the reason", func() error {
 		if got := read(t, r); !strings.Contains(got.Missing, "install metrics-server") || len(got.Samples) != 0 {
 			return fmt.Errorf("read %+v", got)
 		}
@@ -273,7 +273,7 @@ func TestUseOfPods(t *testing.T) {
 	for i, at := range []string{"2030-01-01T00:00:00Z", "2030-01-01T00:00:00Z", "2030-01-01T00:00:15Z"} {
 		w.tell(at)
 		want := []int{2, 2, 4}[i]
-		cluster.Eventually(t, time.Minute, "the figures", func() error {
+		cluster.Eventually(t, cluster.Patience, "the figures", func() error {
 			samples = append(samples, read(t, r).Samples...)
 			if len(samples) != want {
 				return fmt.Errorf("%d samples", len(samples))

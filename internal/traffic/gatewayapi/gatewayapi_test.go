@@ -258,7 +258,7 @@ func TestSeveralRoutesOrNone(t *testing.T) {
 		}
 	})
 	n := release.Weight(1000)
-	cluster.Eventually(t, time.Minute, "the policy", func() error {
+	cluster.Eventually(t, cluster.Patience, "the policy", func() error {
 		n += 100
 		if err := w.apply(traffictest.Split(n)); err != nil && strings.Contains(err.Error(), "not today") {
 			return nil

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"testing"
-	"time"
 
 	"github.com/go-logr/logr"
 	appsv1 "k8s.io/api/apps/v1"
@@ -118,7 +117,7 @@ func (w *world) run(t *testing.T, v release.VersionID) {
 	t.Helper()
 	name := w.deployment(v)
 	w.c.Apply(t, w.ns, fmt.Sprintf(workload, name, v))
-	cluster.Eventually(t, time.Minute, name, func() error {
+	cluster.Eventually(t, cluster.Patience, name, func() error {
 		var d appsv1.Deployment
 		if err := w.api.Get(context.Background(), types.NamespacedName{Namespace: w.ns, Name: name}, &d); err != nil {
 			return err
@@ -147,7 +146,7 @@ func (w *world) stop(t *testing.T, v release.VersionID) {
 	if err := w.api.Delete(context.Background(), d, client.PropagationPolicy(metav1.DeletePropagationForeground)); err != nil {
 		t.Fatal(err)
 	}
-	cluster.Eventually(t, time.Minute, "the end of "+d.Name, func() error {
+	cluster.Eventually(t, cluster.Patience, "the end of "+d.Name, func() error {
 		if err := w.api.Get(context.Background(), client.ObjectKeyFromObject(d), d); client.IgnoreNotFound(err) != nil || err != nil {
 			return client.IgnoreNotFound(err)
 		}

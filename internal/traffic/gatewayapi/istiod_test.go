@@ -36,7 +36,7 @@ func TestMeshRouteIsEnforced(t *testing.T) {
 	s := traffictest.Split(1000)
 	s.Matched = []release.Matched{{Version: traffictest.B, Match: release.Match{Headers: []release.HeaderMatch{{Name: "x-beta", Exact: "on"}}}}}
 	must(t, w.Apply(s))
-	cluster.Eventually(t, time.Minute, "the split is in force", func() error {
+	cluster.Eventually(t, cluster.Patience, "the split is in force", func() error {
 		if o := w.Observe(t); o.Pending {
 			return errors.New("it is pending")
 		}
@@ -49,7 +49,7 @@ func TestMeshRouteIsEnforced(t *testing.T) {
 		res, err := echoes.UnaryCall(metadata.AppendToOutgoingContext(ctx, headers...), &testgrpc.SimpleRequest{})
 		return release.VersionID(res.GetServerId()), err
 	}
-	cluster.Eventually(t, time.Minute, "a call by its header", func() error {
+	cluster.Eventually(t, cluster.Patience, "a call by its header", func() error {
 		v, err := call("x-beta", "on")
 		if err == nil && v != traffictest.B {
 			err = fmt.Errorf("%s answered", v)

@@ -66,7 +66,7 @@ func (c meshClient) count(t *testing.T, n int, headers ...string) map[release.Ve
 func inForce(t *testing.T, w *routed.World, s release.Split) {
 	t.Helper()
 	routed.Must(t, w.Apply(s))
-	cluster.Eventually(t, time.Minute, "the split is in force", func() error {
+	cluster.Eventually(t, cluster.Patience, "the split is in force", func() error {
 		if o := w.Observe(t); o.Pending {
 			return errors.New("it is pending")
 		}
@@ -87,7 +87,7 @@ func told(t *testing.T, istiod *cluster.Istiod, ns string, change func()) {
 func acked(t *testing.T, istiod *cluster.Istiod, ns, before string) string {
 	t.Helper()
 	var now string
-	cluster.Eventually(t, time.Minute, "the clients have their routes", func() (err error) {
+	cluster.Eventually(t, cluster.Patience, "the clients have their routes", func() (err error) {
 		if now, err = istiod.Routed(ns); err == nil && now == before {
 			err = errors.New("nothing new was sent")
 		}
@@ -119,7 +119,7 @@ func TestIstiod(t *testing.T) {
 	w, istiod := realWorld(t)
 	w.Run(t, traffictest.A)
 	w.Rest(t)
-	cluster.Eventually(t, time.Minute, "istiod knows the objects at rest", func() error {
+	cluster.Eventually(t, cluster.Patience, "istiod knows the objects at rest", func() error {
 		r, err := xds.Routes(t, istiod, w.NS, "90")
 		if err == nil && !strings.Contains(r.String(), "|canary|") {
 			err = errors.New("nothing leads to the subset canary")
@@ -127,7 +127,7 @@ func TestIstiod(t *testing.T) {
 		return err
 	})
 	c := dial(t, istiod, w.NS)
-	cluster.Eventually(t, time.Minute, "a call", func() error { _, err := c.call(); return err })
+	cluster.Eventually(t, cluster.Patience, "a call", func() error { _, err := c.call(); return err })
 	stop := c.load()
 	inForce(t, w, release.Split{Salt: "r-1", Rest: traffictest.A, Shares: []release.Share{{Version: traffictest.A, Weight: release.Full}}})
 	w.Run(t, traffictest.B)
@@ -182,7 +182,7 @@ func TestIstiodTellsEnvoy(t *testing.T) {
 	s := traffictest.Split(1000)
 	s.Mirror = &release.Mirror{Version: traffictest.B, Share: 2500}
 	inForce(t, w, s)
-	cluster.Eventually(t, time.Minute, "what istiod tells", func() error {
+	cluster.Eventually(t, cluster.Patience, "what istiod tells", func() error {
 		c, err := xds.Routes(t, istiod, w.NS, "80")
 		if err != nil {
 			return err

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
@@ -143,7 +142,7 @@ func (w *world) Apply(n int, images ...string) {
 
 func (w *world) until(what string, ready func() error) {
 	w.Helper()
-	cluster.Eventually(w.T, time.Minute, what, ready)
+	cluster.Eventually(w.T, cluster.Patience, what, ready)
 }
 
 // runs tells an error unless exactly n instances of a version are ready.
