@@ -109,6 +109,9 @@ func TestRealRollbacksTakeWhatSimulatedOnesTake(t *testing.T) {
 			continue
 		}
 		t.Run(f.name, func(t *testing.T) {
+			if f.kind != judge.Latency { // one may disturb the other's times, and not which requests fail
+				t.Parallel()
+			}
 			w := &world{fault: f, r: rand.New(rand.NewPCG(91, 1))}
 			least, real := w.real(t, runs)
 			sim := w.simulate(t)

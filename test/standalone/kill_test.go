@@ -69,10 +69,21 @@ func (p *process) kill() {
 
 // TestKilledDaemon: kill -9 at random moments during runs. After each restart
 // what was acknowledged is there, the run goes on or has ended rightly, no
-// evidence is counted twice, and no process of the dead daemon is left.
+// evidence is counted twice, and no process of the dead daemon is left. Two
+// daemons are killed beside each other, since a round mostly waits.
 func TestKilledDaemon(t *testing.T) {
-	rounds := long(6, 100)
-	rng := rand.New(rand.NewPCG(7, 7))
+	const lanes = 2
+	rounds := long(6, 100) / lanes
+	for lane := range uint64(lanes) {
+		t.Run(fmt.Sprintf("daemon %d", lane), func(t *testing.T) {
+			t.Parallel()
+			killed(t, rounds, rand.New(rand.NewPCG(7, 7+lane)))
+		})
+	}
+}
+
+// killed kills one daemon in each round.
+func killed(t *testing.T, rounds int, rng *rand.Rand) {
 	data, front := t.TempDir(), freeAddress(t)
 	hits := filepath.Join(t.TempDir(), "hits")
 	p := spawn(t, data, front)

@@ -23,7 +23,7 @@ const compressed = `
 // TestIdenticalVersions: releases of the same program with 1 % errors. The
 // share that is rolled back must be compatible with the promise of 1 %.
 func TestIdenticalVersions(t *testing.T) {
-	total, lanes := long(8, 200), 4
+	total, lanes := long(8, 200), long(4, 8)
 	data := t.TempDir()
 	d := startOn(t, data, "")
 	var mu sync.Mutex
@@ -47,7 +47,7 @@ func TestIdenticalVersions(t *testing.T) {
 }
 
 func identicalLane(t *testing.T, shared *daemon, name string, runs int) (rolled, done int) {
-	d := &daemon{t: t, api: shared.api, base: shared.base, front: freeAddress(t), name: name}
+	d := &daemon{t: t, api: shared.api, base: shared.base, front: freeAddress(t), name: name, patience: 5 * patience}
 	env := map[string]string{"ERRORS": "0.01"}
 	d.apply(version{name: "v0", env: env}, compressed)
 	d.serves("v0")
