@@ -70,9 +70,9 @@ if have python3-flask /usr/bin/python3 -c 'import flask'; then
 else
   skip "Flask example" "python3-flask is not installed"
 fi
-suite "LLM, prompt and price examples" go test -count=1 -timeout 15m -run 'LLM|Prompt|Price' ./test/model
-suite "planted faults, servers' own metrics" go test -count=1 -timeout 15m -parallel 4 -v -run 'PlantedFaults|OwnHistogram|UnknownSeries' ./test/model
-suite "alike models, 20 pairs" go test -count=1 -timeout 15m -parallel 4 -v -run AlikeModels ./test/model
+suite "LLM, prompt and price examples" go test -count=1 -timeout 30m -run 'LLM|Prompt|Price' ./test/model
+suite "planted faults, servers' own metrics" go test -count=1 -timeout 30m -parallel 4 -v -run 'PlantedFaults|OwnHistogram|UnknownSeries' ./test/model
+suite "alike models, 20 pairs" go test -count=1 -timeout 30m -parallel 4 -v -run AlikeModels ./test/model
 suite "fuzzing what models say" fuzz ./internal/inference FuzzScan FuzzStream FuzzAnswer FuzzRewrite
 suite "fuzzing rewrites" fuzz ./internal/release FuzzSetField
 if have nodejs command -v node && have npm command -v npm; then

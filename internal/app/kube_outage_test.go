@@ -102,7 +102,7 @@ func (r *memoryRouter) newest(name string) release.Weight {
 // the evidence says meanwhile is done as soon as it can be, and every run ends as
 // it should. HALDANE_LONG=1 makes each outage a minute.
 func TestClusterOutages(t *testing.T) {
-	away := 5 * time.Second
+	away := 8 * time.Second
 	if os.Getenv("HALDANE_LONG") != "" {
 		away = time.Minute
 	}
@@ -112,7 +112,7 @@ func TestClusterOutages(t *testing.T) {
 	direct := &memoryRouter{splits: map[string]release.Split{}}
 	w := s.wired()
 	rel := strings.NewReplacer("{replicas: {}}", "{gatewayAPI: {service: hello, settle: 100ms, routes: [{kind: HTTPRoute, name: hello}]}}",
-		"{weight: 10}", "{weight: 10, hold: "+(away/2).String()+"}").Replace(fourSteps)
+		"{weight: 10}", "{weight: 10, hold: "+(away*3/4).String()+"}").Replace(fourSteps)
 	names := []string{"hello", "blind", "bad", "dark", "direct"}
 	for _, name := range names {
 		text := named(name, rel)
@@ -185,7 +185,8 @@ func (s *shop) midway(names ...string) {
 }
 
 // holdsFor checks that no route changes the new version's share for as long as
-// an outage lasts. The step's hold keeps a rise from being under way as it begins.
+// an outage lasts. The step's hold keeps a rise from being under way as it begins,
+// also where it takes some seconds until all are midway, and ends before the outage.
 func (s *shop) holdsFor(away time.Duration, names ...string) {
 	s.Helper()
 	before := map[string]int64{}

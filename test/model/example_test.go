@@ -1,6 +1,7 @@
 package model
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -42,10 +43,12 @@ func TestTheOfficialClient(t *testing.T) {
 	}
 }
 
-// users send one request again and again until the test ends.
+// users send one request again and again until the test ends. They leave only where
+// the test says so: it would be the machine that they leave for.
 func users(d *daemon, path, body string, rate float64) {
 	g, err := load.New(load.Options{
 		URL: "http://" + d.front + path, Method: http.MethodPost, Header: http.Header{"Content-Type": {"application/json"}}, Body: []byte(body), Rate: rate,
+		Timeout: cmp.Or(d.leave, patience),
 	})
 	if err != nil {
 		d.Fatal(err)

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/haldane-project/haldane/api/v1alpha1"
 	"github.com/haldane-project/haldane/internal/judge"
@@ -63,6 +64,9 @@ func TestPlantedFaultsAreRolledBack(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			d := start(t)
+			if f.metric == "abandoned" {
+				d.leave = 10 * time.Second
+			}
 			run := d.versions(unlike(f.env), f.env, f.body, 20)
 			rep := d.deciding(run.Name)
 			reason, _, _ := strings.Cut(run.Why, ":")

@@ -30,6 +30,7 @@ type daemon struct {
 	front string // host:port that users connect to
 	// address of the API and of /metrics, host:port
 	address string
+	leave   time.Duration // how long users wait for an answer; 0: longer than any takes
 }
 
 func start(t *testing.T) *daemon { return startWith(t, app.Options{}) }
