@@ -1,10 +1,17 @@
 package cli
 
 import (
+	"os"
+	"runtime/debug"
+
 	"github.com/spf13/cobra"
 
 	"github.com/haldane-project/haldane/internal/app"
 )
+
+// caching is the GOGC of a process whose heap is caches that live: a thousand idle
+// releases take a fifth less memory than by Go's default.
+const caching = 50
 
 func newController(sh *shell) *cobra.Command {
 	o := app.ControllerOptions{}
@@ -26,6 +33,9 @@ in the middle of a run, too.`,
 			}
 			o.Log, o.Cluster = log, sh.cluster
 			o.AllNamespaces = sh.allNamespaces
+			if os.Getenv("GOGC") == "" {
+				debug.SetGCPercent(caching)
+			}
 			return app.Controller(cmd.Context(), o)
 		},
 	}
