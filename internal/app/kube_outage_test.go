@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"os"
 	"strings"
 	"testing"
@@ -198,5 +199,33 @@ func (s *shop) holdsFor(away time.Duration, names ...string) {
 		if now := s.weight(name); now != before[name] || now == 0 {
 			s.Errorf("the new version of %s had %d %% when the outage began and %d %% when it ended", name, before[name], now)
 		}
+	}
+}
+
+// A controller that may not see what it works with, and so never begins, ends when
+// it is told to.
+func TestClusterControllerEndsBeforeItSeesAll(t *testing.T) {
+	s := newShop(t) // its rights are those of one namespace
+	mark := s.Mark(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() {
+		ended <- Controller(ctx, ControllerOptions{Cluster: Cluster{Kubeconfig: s.kubeconfig}, AllNamespaces: true, Metrics: "0", Health: "0",
+			Log: slog.New(slog.DiscardHandler)})
+	}()
+	s.until("it is refused", func() error {
+		if len(s.Requests(t, mark, func(r cluster.Request) bool { return r.User == s.user && r.Code == http.StatusForbidden })) == 0 {
+			return errors.New("it is not")
+		}
+		return nil
+	})
+	cancel()
+	select {
+	case err := <-ended:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(90 * time.Second):
+		t.Error("it did not end")
 	}
 }

@@ -129,34 +129,54 @@ func (s *Shell) Run(ctx context.Context, passes func(context.Context) error, tol
 	if err := s.watchAll(ctx, told); err != nil {
 		return err
 	}
+	var filled atomic.Bool
 	synced := func(ctx context.Context) error {
 		if !s.manager.GetCache().WaitForCacheSync(ctx) {
 			return errNotFilled
 		}
+		filled.Store(true)
 		return passes(ctx)
 	}
 	if err := s.manager.Add(manager.RunnableFunc(synced)); err != nil {
 		return err
 	}
-	if err := s.probes(ctx); err != nil {
+	if err := s.probes(ctx, &filled); err != nil {
 		return err
 	}
-	if err := s.manager.Start(ctx); err != nil && ctx.Err() == nil {
-		return fmt.Errorf("the controller ended: %w", err)
+	ended := make(chan error, 1)
+	go func() { ended <- s.manager.Start(ctx) }()
+	select {
+	case err := <-ended:
+		return ending(ctx, err)
+	case <-ctx.Done():
 	}
-	return nil
+	if !filled.Load() { // no pass was made, and Start would never return (controller-runtime, pull request 3440)
+		return nil
+	}
+	return ending(ctx, <-ended)
+}
+
+// ending is the error of a manager that ended otherwise than by its context.
+func ending(ctx context.Context, err error) error {
+	if err == nil || ctx.Err() != nil {
+		return nil
+	}
+	return fmt.Errorf("the controller ended: %w", err)
 }
 
 var errNotFilled = errors.New("the cache is not filled yet")
 
 // probes answers them: healthy while the process works, ready once the cache is
 // filled, whether this controller leads or stands by.
-func (s *Shell) probes(ctx context.Context) error {
+func (s *Shell) probes(ctx context.Context, filled *atomic.Bool) error {
 	if err := s.manager.AddHealthzCheck("ping", healthz.Ping); err != nil {
 		return err
 	}
-	var filled atomic.Bool
-	go func() { filled.Store(s.manager.GetCache().WaitForCacheSync(ctx)) }() // ends with ctx
+	go func() { // ends with ctx
+		if s.manager.GetCache().WaitForCacheSync(ctx) {
+			filled.Store(true)
+		}
+	}()
 	return s.manager.AddReadyzCheck("cache", func(*http.Request) error {
 		if !filled.Load() {
 			return errNotFilled
