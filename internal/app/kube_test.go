@@ -133,7 +133,7 @@ func newShop(t *testing.T) *shop { return newShopOn(t, cluster.ControlPlane(t)) 
 
 func newShopOn(t *testing.T, c *cluster.Cluster) *shop {
 	s := &shop{T: t, Cluster: c, evidence: noEvidence{}}
-	s.Cluster.Apply(t, "", string(crds.Releases), string(crds.Runs))
+	s.Cluster.Definitions(t, string(crds.Releases), string(crds.Runs))
 	s.ns = s.Namespace(t)
 	s.kubelet = s.FakeKubelet(t, s.ns, s.pod)
 	var role rbacv1.ClusterRole

@@ -67,6 +67,29 @@ func (c *Cluster) Apply(t testing.TB, ns string, manifests ...string) []*unstruc
 	return all
 }
 
+// Definitions applies CustomResourceDefinitions that all tests of a cluster share.
+// Only the first call does: an API server works for seconds on what it has already.
+func (c *Cluster) Definitions(t testing.TB, manifests ...string) {
+	t.Helper()
+	for _, m := range manifests {
+		c.once(m, func() { c.Apply(t, "", m) })
+	}
+}
+
+// once installs something that stays as long as the cluster, unless it is there.
+func (c *Cluster) once(what string, install func()) {
+	c.installing.Lock()
+	defer c.installing.Unlock()
+	if c.installed[what] {
+		return
+	}
+	install() // does not return where it fails
+	if c.installed == nil {
+		c.installed = map[string]bool{}
+	}
+	c.installed[what] = true
+}
+
 // ApplyFiles applies files and the *.yaml of directories, CRDs first.
 func (c *Cluster) ApplyFiles(t testing.TB, ns string, paths ...string) {
 	t.Helper()

@@ -29,6 +29,9 @@ type Cluster struct {
 	plane   *plane // nil: somebody else started it
 	nodeDir string // of a node that runs here; empty: none
 	mapper  *mapper
+
+	installing sync.Mutex
+	installed  map[string]bool // what once was told of
 }
 
 // plane is what runs the API: etcd, the API server and the controllers.

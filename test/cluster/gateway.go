@@ -72,11 +72,13 @@ func buckets() string {
 // version in go.mod.
 func (c *Cluster) GatewayAPI(t testing.TB) {
 	t.Helper()
-	dir, err := ModuleDir("sigs.k8s.io/gateway-api")
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.ApplyFiles(t, "", filepath.Join(dir, "config/crd/standard"))
+	c.once("the Gateway API", func() {
+		dir, err := ModuleDir("sigs.k8s.io/gateway-api")
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.ApplyFiles(t, "", filepath.Join(dir, "config/crd/standard"))
+	})
 }
 
 // Traefik installs the Gateway API and Traefik's own CRDs and starts Traefik as
@@ -99,8 +101,10 @@ func (c *Cluster) traefik(t testing.TB, ns, served, from string) *Traefik {
 	t.Helper()
 	c.GatewayAPI(t)
 	bins := mustBuild(t, "traefik")
-	c.ApplyFiles(t, "", filepath.Join(toolModule(t, "traefik", "github.com/traefik/traefik/v3"),
-		"docs/content/reference/dynamic-configuration/kubernetes-crd-definition-v1.yml"))
+	c.once("Traefik", func() {
+		c.ApplyFiles(t, "", filepath.Join(toolModule(t, "traefik", "github.com/traefik/traefik/v3"),
+			"docs/content/reference/dynamic-configuration/kubernetes-crd-definition-v1.yml"))
+	})
 	ports, err := freePorts("127.0.0.1", 2)
 	if err != nil {
 		t.Fatal(err)
@@ -160,11 +164,13 @@ func (i *Istiod) Routed(ns string) (string, error) {
 // IstioCRDs installs Istio's CRDs, at the version of istio.io/api in go.mod.
 func (c *Cluster) IstioCRDs(t testing.TB) {
 	t.Helper()
-	dir, err := ModuleDir("istio.io/api")
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.ApplyFiles(t, "", filepath.Join(dir, "kubernetes/customresourcedefinitions.gen.yaml"))
+	c.once("Istio", func() {
+		dir, err := ModuleDir("istio.io/api")
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.ApplyFiles(t, "", filepath.Join(dir, "kubernetes/customresourcedefinitions.gen.yaml"))
+	})
 }
 
 // Istiod installs the CRDs of Istio and of the Gateway API and starts istiod as

@@ -120,14 +120,16 @@ func tarDir(w io.Writer, root string) error {
 }
 
 // LoadGo builds a package of this module as a static program and loads it into
-// the cluster as an image whose entry point it is.
+// the cluster as an image whose entry point it is; only the first call does.
 func (c *Cluster) LoadGo(t testing.TB, name, pkg string) {
 	t.Helper()
-	dir := t.TempDir()
-	if err := staticProgram(pkg, filepath.Join(dir, "app")); err != nil {
-		t.Fatal(err)
-	}
-	c.Load(t, Image{Name: name, Root: dir, Entrypoint: []string{"/app"}})
+	c.once("image "+name+" of "+pkg, func() {
+		dir := t.TempDir()
+		if err := staticProgram(pkg, filepath.Join(dir, "app")); err != nil {
+			t.Fatal(err)
+		}
+		c.Load(t, Image{Name: name, Root: dir, Entrypoint: []string{"/app"}})
+	})
 }
 
 func staticProgram(pkg, out string) error {

@@ -23,7 +23,7 @@ func TestMain(m *testing.M) { cluster.Main(m) }
 func api(t *testing.T) (*cluster.Cluster, client.Client) {
 	t.Helper()
 	c := cluster.ControlPlane(t)
-	c.Apply(t, "", string(crds.Releases), string(crds.Runs))
+	c.Definitions(t, string(crds.Releases), string(crds.Runs))
 	return c, direct(t, c)
 }
 
