@@ -208,10 +208,14 @@ func AtRest(u *unstructured.Unstructured) map[string]any {
 	return c.Object
 }
 
-// Harness is the conformance suite's for the world's router. draw is whoever
-// acts on the route's objects: it returns the pods' labels that the next request
-// may go to, and the name of their Service.
-func (w *World) Harness(draw func(t *testing.T) (service string, more map[string]string)) traffictest.Harness {
+// Draw is where the next request may go: to the pods of a Service that have more
+// labels than it selects by.
+type Draw func() (service string, more map[string]string)
+
+// Harness is the conformance suite's for the world's router. reads is whoever acts
+// on the route's objects: it reads them, as they are when requests begin, and draws
+// for each request.
+func (w *World) Harness(reads func(t *testing.T) Draw) traffictest.Harness {
 	return traffictest.Harness{
 		Router: named{w}, Release: w.Release, Most: 2, Settle: 5 * time.Second,
 		Backend: func(t *testing.T, v release.VersionID) release.Backend {
@@ -219,15 +223,15 @@ func (w *World) Harness(draw func(t *testing.T) (service string, more map[string
 			return release.Backend{Version: v}
 		},
 		Stop: w.Stop,
-		Send: func(t *testing.T, n int) map[release.VersionID]int { return w.send(t, n, draw) },
+		Send: func(t *testing.T, n int) map[release.VersionID]int { return w.send(t, n, reads(t)) },
 	}
 }
 
-func (w *World) send(t *testing.T, n int, draw func(t *testing.T) (string, map[string]string)) map[release.VersionID]int {
+func (w *World) send(t *testing.T, n int, draw Draw) map[release.VersionID]int {
 	t.Helper()
 	got, known := map[release.VersionID]int{}, map[string][]release.VersionID{}
 	for range n {
-		name, more := draw(t)
+		name, more := draw()
 		k := name + labels.FormatLabels(more)
 		if _, ok := known[k]; !ok {
 			known[k] = w.reaches(t, name, more)

@@ -146,31 +146,37 @@ func TestConformance(t *testing.T) {
 					vs, rule = "seed", "seed"
 					w.C.Apply(t, w.NS, seedService)
 				}
-				return w.Harness(func(t *testing.T) (string, map[string]string) { return draw(t, w, vs, rule) })
+				return w.Harness(func(t *testing.T) routed.Draw { return reads(t, w, vs, rule) })
 			})
 		})
 	}
 }
 
-// draw is where the last route leads one request to.
-func draw(t *testing.T, w *routed.World, vs, rule string) (string, map[string]string) {
+// reads reads the last route and what the subsets select, and draws by them.
+func reads(t *testing.T, w *routed.World, vs, rule string) routed.Draw {
 	u := &unstructured.Unstructured{}
 	u.SetGroupVersionKind(istio.VirtualService)
 	if err := w.API.Get(context.Background(), client.ObjectKey{Namespace: w.NS, Name: vs}, u); err != nil {
 		routed.Must(t, client.IgnoreNotFound(err))
-		return "hello", nil // as a mesh does without one
+		return func() (string, map[string]string) { return "hello", nil } // as a mesh does without one
 	}
 	list, _, _ := unstructured.NestedSlice(u.Object, "spec", "http")
 	to, sum := leads(t, list[len(list)-1])
-	n := rand.Int64N(sum)
-	for subset, weight := range to {
-		if n -= weight; n < 0 && subset != "hello" {
-			return "hello", labelsOf(t, w, rule, subset)
-		} else if n < 0 {
-			break
+	subsets := map[string]map[string]string{}
+	for subset := range to {
+		if subset != "hello" {
+			subsets[subset] = labelsOf(t, w, rule, subset)
 		}
 	}
-	return "hello", nil
+	return func() (string, map[string]string) {
+		n := rand.Int64N(sum)
+		for subset, weight := range to {
+			if n -= weight; n < 0 {
+				return "hello", subsets[subset]
+			}
+		}
+		return "hello", nil
+	}
 }
 
 // A run in the user's objects of the old way: what they hold in each step, and

@@ -87,25 +87,28 @@ func TestConformance(t *testing.T) {
 	traffictest.Run(t, func(t *testing.T) traffictest.Harness {
 		w := newWorld(t)
 		w.C.Apply(t, w.NS, userIngress)
-		return w.Harness(func(t *testing.T) (string, map[string]string) {
-			base, c := leads(ingress(t, w, "web")), ingress(t, w, "web-canary")
-			if c == nil || leads(c) == base {
-				return base, nil
-			}
-			m := marks(c)
-			weight, err := strconv.Atoi(m["-weight"])
-			routed.Must(t, err)
-			total := 100
-			if text := m["-weight-total"]; text != "" {
-				total, err = strconv.Atoi(text)
-				routed.Must(t, err)
-			}
-			if rand.IntN(total) < weight {
-				return leads(c), nil
-			}
-			return base, nil
-		})
+		return w.Harness(func(t *testing.T) routed.Draw { return reads(t, w) })
 	})
+}
+
+func reads(t *testing.T, w *routed.World) routed.Draw {
+	base, c := leads(ingress(t, w, "web")), ingress(t, w, "web-canary")
+	if c == nil || leads(c) == base {
+		return func() (string, map[string]string) { return base, nil }
+	}
+	m, total := marks(c), 100
+	weight, err := strconv.Atoi(m["-weight"])
+	routed.Must(t, err)
+	if text := m["-weight-total"]; text != "" {
+		total, err = strconv.Atoi(text)
+		routed.Must(t, err)
+	}
+	return func() (string, map[string]string) {
+		if rand.IntN(total) < weight {
+			return leads(c), nil
+		}
+		return base, nil
+	}
 }
 
 // A run from rest to rest: the Services and the share in each step. The user's
