@@ -44,7 +44,7 @@ func TestProxyBeforeModelsExample(t *testing.T) {
 	}
 	g, err := load.New(load.Options{URL: "http://" + llm.Spec.ClusterIP + "/v1/chat/completions", Method: "POST", Rate: 50,
 		Header: header([]string{"Content-Type: application/json"}),
-		Body: []byte(`{"model": "ngram", "stream": true, "messages": [{"role": "user", "content": "What is firedamp?"}]}`)})
+		Body:   []byte(`{"model": "ngram", "stream": true, "messages": [{"role": "user", "content": "What is firedamp?"}]}`)})
 	if err != nil {
 		t.Fatal(err)
 	}

