@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/haldane-project/haldane/internal/judge"
@@ -138,13 +139,11 @@ type world struct {
 	policy    judge.Policy
 	histories []judge.History // of the real runs
 	seconds   []second        // of the real stable: a machine that stalls delays all of a second
+	planted   []float64       // by bin of stable's values, what of them the fault plants
 }
 
-// second is what stable did in one.
-type second struct {
-	bins []judge.BinCount
-	n    int64
-}
+// second is what stable did in one: the bin of each of its answers.
+type second []int32
 
 // real makes runs of the same fault and takes from the evidence of each how
 // many canary requests it took, at least and at most.
@@ -164,6 +163,7 @@ func (w *world) real(t *testing.T, runs int) (least, most sample) {
 		}
 		d.apply(next, w.plan())
 		rel := d.ends(next.name, "RolledBack")
+		t.Logf("%s: %s", next.name, rel.Status.Message) // a machine that starves the canary ends a run too
 		lines := d.evidence(rel.Status.Run.Name)
 		n := d.needed(w.policy, lines)
 		t.Logf("%s: %d to %d canary requests, %.2f s", next.name, n.least, n.most, n.at)
@@ -208,11 +208,13 @@ func (w *world) keep(t *testing.T, lines []byte) {
 }
 
 func (w *world) keepSecond(bins []judge.BinCount) {
-	s := second{bins: sorted(bins)}
-	for _, b := range s.bins {
-		s.n += b.Count
+	var s second
+	for _, b := range bins {
+		for range b.Count {
+			s = append(s, b.Bin)
+		}
 	}
-	if s.n > 0 {
+	if len(s) > 0 {
 		w.seconds = append(w.seconds, s)
 	}
 }
@@ -224,6 +226,7 @@ func (w *world) simulate(t *testing.T) (out sample) {
 	runs := simulated
 	if w.kind == judge.Latency {
 		runs /= 4
+		w.plant(t)
 	}
 	for i := range runs {
 		histories := make([]judge.History, len(w.policy.Metrics)) // of the division nothing is known before
@@ -232,7 +235,7 @@ func (w *world) simulate(t *testing.T) (out sample) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		canary, now := 0.0, second{}
+		canary, now := 0.0, second(nil)
 		for at := 0.0; !run.Failed() && at < 600; {
 			b := judge.Batch{Share: faultyShare}
 			for range faultyRate / 10 {
@@ -240,7 +243,7 @@ func (w *world) simulate(t *testing.T) (out sample) {
 					now = w.second()
 				}
 				at += 1.0 / faultyRate
-				if w.request(&b, now) {
+				if w.request(&b, &now) {
 					break
 				}
 			}
@@ -256,16 +259,18 @@ func (w *world) simulate(t *testing.T) (out sample) {
 	return out
 }
 
-// second draws one of the real ones.
+// second draws one of the real ones, in any order.
 func (w *world) second() second {
 	if len(w.seconds) == 0 {
-		return second{}
+		return nil
 	}
-	return w.seconds[w.r.IntN(len(w.seconds))]
+	s := slices.Clone(w.seconds[w.r.IntN(len(w.seconds))])
+	w.r.Shuffle(len(s), func(i, j int) { s[i], s[j] = s[j], s[i] })
+	return s
 }
 
 // request draws one request and reports whether it failed on the canary.
-func (w *world) request(b *judge.Batch, now second) bool {
+func (w *world) request(b *judge.Batch, now *second) bool {
 	side, s := 0, &b.Stable
 	if w.r.Float64() < faultyShare {
 		side, s = 1, &b.Canary
@@ -282,21 +287,46 @@ func (w *world) request(b *judge.Batch, now second) bool {
 	return false
 }
 
-// latency draws one of a second of the real stable's, and makes it longer for the
-// canary.
-func (w *world) latency(side int, now second) int32 {
-	at := w.r.Int64N(now.n)
-	for _, b := range now.bins {
-		if at -= b.Count; at >= 0 {
-			continue
-		}
-		if side == 0 {
-			return b.Bin
-		}
-		within := math.Exp((w.r.Float64() - 0.5) * math.Log(1.02)) // a bin is 2 % wide
-		return judge.BinOf(judge.Latency, judge.BinValue(judge.Latency, b.Bin)*within*w.slower)
+// plant takes the log-normal latency that stable's processes sleep for out of what
+// was measured, quantile by quantile: the rest is what the machine adds.
+func (w *world) plant(t *testing.T) {
+	var median, spread float64
+	if _, err := fmt.Sscan(w.stable["LATENCY_MS"]+" "+w.stable["LATENCY_SPREAD"], &median, &spread); err != nil {
+		t.Fatal(err)
 	}
-	panic("unreachable: n is the sum of the counts")
+	var counts [2048]float64
+	all := 0.0
+	for _, s := range w.seconds {
+		for _, bin := range s {
+			counts[bin]++
+		}
+		all += float64(len(s))
+	}
+	w.planted = make([]float64, len(counts))
+	below := 0.0
+	for bin, n := range counts {
+		share := (below + n/2) / all
+		below += n
+		slept := median / 1000 * math.Exp(spread*math.Sqrt2*math.Erfinv(2*share-1))
+		w.planted[bin] = min(slept, judge.BinValue(judge.Latency, int32(bin)))
+	}
+}
+
+// latency takes the next of a second of the real stable's, and makes what is planted
+// of it longer for the canary: what a busy machine adds is the same for both. Each is
+// taken once: seconds of values that are drawn again and again differ more than
+// independent ones do, which the judge takes for clumps.
+func (w *world) latency(side int, now *second) int32 {
+	if len(*now) == 0 {
+		*now = w.second()
+	}
+	bin := (*now)[0]
+	*now = (*now)[1:]
+	if side == 0 {
+		return bin
+	}
+	within := math.Exp((w.r.Float64() - 0.5) * math.Log(1.02)) // a bin is 2 % wide
+	return judge.BinOf(judge.Latency, (judge.BinValue(judge.Latency, bin)+(w.slower-1)*w.planted[bin])*within)
 }
 
 // history is as long as a real run's, and drawn anew where it can be.
