@@ -26,6 +26,25 @@ suite() { # name command...
   if "$@"; then echo "ok   $name ($((SECONDS - start)) s)"; else echo "FAIL $name ($((SECONDS - start)) s)"; failed+=("$name"); fi
 }
 
+beside=()
+# aside starts a suite that mostly waits, beside those that follow until joined,
+# which prints what it said.
+aside() { # name command...
+  local log
+  log=$(mktemp)
+  (failed=() && suite "$@" && [ ${#failed[@]} -eq 0 ]) >"$log" 2>&1 &
+  beside+=("$!" "$log" "$1")
+}
+
+joined() {
+  while [ ${#beside[@]} -gt 0 ]; do
+    wait "${beside[0]}" || failed+=("${beside[2]}")
+    cat "${beside[1]}"
+    rm "${beside[1]}"
+    beside=("${beside[@]:3}")
+  done
+}
+
 skip() { echo "skip $1: $2"; skipped+=("$1"); }
 
 fuzz() { # package fuzzer...: 20 s each
@@ -65,12 +84,7 @@ if have chromium command -v chromium; then
 else
   skip "browser" "chromium is not installed (package chromium)"
 fi
-if have python3-flask /usr/bin/python3 -c 'import flask'; then
-  suite "Flask example" ./test/example.sh
-else
-  skip "Flask example" "python3-flask is not installed"
-fi
-suite "LLM, prompt and price examples" go test -count=1 -timeout 30m -run 'LLM|Prompt|Price' ./test/model
+suite "LLM, prompt and price examples" go test -count=1 -timeout 30m -parallel 3 -run 'LLM|Prompt|Price' ./test/model
 suite "planted faults, servers' own metrics" go test -count=1 -timeout 30m -parallel 4 -v -run 'PlantedFaults|OwnHistogram|UnknownSeries' ./test/model
 suite "alike models, 20 pairs" go test -count=1 -timeout 30m -parallel 4 -v -run AlikeModels ./test/model
 suite "fuzzing what models say" fuzz ./internal/inference FuzzScan FuzzStream FuzzAnswer FuzzRewrite
@@ -80,11 +94,17 @@ if have nodejs command -v node && have npm command -v npm; then
 else
   skip "OpenAI's client" "node and npm are not installed (packages nodejs and npm)"
 fi
+if have python3-flask /usr/bin/python3 -c 'import flask'; then
+  aside "Flask example" ./test/example.sh
+else
+  skip "Flask example" "python3-flask is not installed"
+fi
 if have python3-sklearn /usr/bin/python3 -c 'import sklearn'; then
   suite "digits example" go test -count=1 -timeout 10m -v -run Digits ./test/model
 else
   skip "digits example" "scikit-learn is not installed (package python3-sklearn)"
 fi
+joined
 
 [ ${#skipped[@]} -eq 0 ] || echo "skipped: ${skipped[*]}"
 [ ${#failed[@]} -eq 0 ] || { echo "failed: ${failed[*]}"; exit 1; }

@@ -77,6 +77,7 @@ func (d *daemon) wants(file, manifest, phase, why string) {
 // The example's README, step by step.
 func TestTheLLMExample(t *testing.T) {
 	needsE2E(t)
+	t.Parallel()
 	dir := t.TempDir()
 	run(t, "../../examples/llm", nil, "go", "build", "-o", filepath.Join(dir, "llm"), ".")
 	d := start(t)
@@ -94,6 +95,7 @@ func TestTheLLMExample(t *testing.T) {
 // One server, one model: what is released is the prompt.
 func TestThePromptExample(t *testing.T) {
 	needsE2E(t)
+	t.Parallel()
 	s, d := server(t, nil), start(t)
 	read := func(name string) (file, manifest string) {
 		return name, example(t, filepath.Join("../../examples/llm", name), "127.0.0.1:8081", d.front, "127.0.0.1:8000", s.Listener.Addr().String())
@@ -117,6 +119,7 @@ func TestThePromptExample(t *testing.T) {
 // ask for.
 func TestThePriceExample(t *testing.T) {
 	needsE2E(t)
+	t.Parallel()
 	s, d := server(t, nil), start(t)
 	read := func(name string, others ...string) (file, manifest string) {
 		return name, example(t, filepath.Join("../../examples/llm", name), append(others, "127.0.0.1:8082", d.front, "127.0.0.1:8000", s.Listener.Addr().String())...)
