@@ -91,7 +91,7 @@ func TestHelloExample(t *testing.T) {
 	w.phase("v1", "Promoted")
 	w.until("v1 answers", func() error { _, err := w.ask(); return err })
 	route := written(w.object(httpRoutes, "hello"))
-	tr := w.load(80)
+	tr := w.load(160)
 
 	before := w.uids("v1")
 	w.Apply(t, w.ns, w.example(version("v2", "ERROR_RATE=0.2")...))
