@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/haldane-project/haldane/api/v1alpha1"
@@ -72,7 +73,9 @@ func TestAB(t *testing.T) {
 	d.apply(version{name: "a"}, plan)
 	d.serves("a")
 	d.apply(version{name: "b"}, plan)
-	d.wait("the comparison", func(r v1alpha1.Release) bool { return r.Status.Weight == "30%" })
+	d.wait("the comparison", func(r v1alpha1.Release) bool {
+		return r.Status.Weight == "30%" && !strings.Contains(r.Status.Run.Why, "the router") // it is saved before it is in force
+	})
 	if got := d.answersTo("X-Group", "beta"); got != "b" {
 		t.Errorf("a user of the group got %s, expected b", got)
 	}
