@@ -158,10 +158,10 @@ func (s *Shell) Run(ctx context.Context, passes func(context.Context) error, tol
 
 // ending is the error of a manager that ended otherwise than by its context.
 func ending(ctx context.Context, err error) error {
-	if err == nil || ctx.Err() != nil {
-		return nil
+	if err != nil && ctx.Err() == nil {
+		return fmt.Errorf("the controller ended: %w", err)
 	}
-	return fmt.Errorf("the controller ended: %w", err)
+	return nil
 }
 
 var errNotFilled = errors.New("the cache is not filled yet")
