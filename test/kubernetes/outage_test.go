@@ -84,7 +84,7 @@ scrape_configs:
 	w.declareFrom(sources, "{canary: {steps: [{weight: 20, hold: 20s}, {weight: 50}]}, bake: 2s}", errorsOnly)
 	w.controller()
 	w.phase("v1", "Promoted")
-	tr := w.load(100)
+	tr := w.load(200)
 
 	w.deploy("v2", 2)
 	w.until("v2 answers", func() error { return answered(tr, "v2") })
