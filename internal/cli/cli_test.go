@@ -18,6 +18,7 @@ import (
 
 	"github.com/haldane-project/haldane/api/v1alpha1"
 	"github.com/haldane-project/haldane/internal/store"
+	"github.com/haldane-project/haldane/test/loopback"
 )
 
 func TestMain(m *testing.M) {
@@ -123,10 +124,9 @@ func exits(ts *testscript.TestScript, _ bool, args []string) {
 // $API, $LISTEN and $OTHER, and the latter two in the manifests.
 func realDaemon(ts *testscript.TestScript, _ bool, _ []string) {
 	for _, name := range []string{"API", "LISTEN", "OTHER"} {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		address, err := loopback.Free()
 		ts.Check(err)
-		ts.Setenv(name, l.Addr().String())
-		ts.Check(l.Close())
+		ts.Setenv(name, address)
 	}
 	ts.Setenv("HALDANE_SERVER", ts.Getenv("API"))
 	files, err := filepath.Glob(ts.MkAbs("*.yaml"))

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -22,6 +21,7 @@ import (
 	"github.com/haldane-project/haldane/api/v1alpha1"
 	"github.com/haldane-project/haldane/internal/cli"
 	"github.com/haldane-project/haldane/internal/client"
+	"github.com/haldane-project/haldane/test/loopback"
 )
 
 // patience is how long a test waits for something that must happen; it is no figure.
@@ -106,12 +106,11 @@ func start(t *testing.T) *daemon {
 // freeAddress is a loopback address that was free a moment ago.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	address, err := loopback.Free()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().String()
+	return address
 }
 
 // model is a chat server; say gives its n-th answer.

@@ -3,7 +3,6 @@ package model
 import (
 	"context"
 	"errors"
-	"net"
 	"net/http/httptest"
 	"os"
 	"os/exec"
@@ -17,6 +16,7 @@ import (
 	"github.com/haldane-project/haldane/internal/app"
 	"github.com/haldane-project/haldane/internal/client"
 	"github.com/haldane-project/haldane/internal/demo/modelserver"
+	"github.com/haldane-project/haldane/test/loopback"
 )
 
 // patience is how long a test waits for something that must happen, or for a run
@@ -64,12 +64,11 @@ func startWith(t *testing.T, o app.Options) *daemon {
 // freeAddress is a loopback address that was free a moment ago.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	address, err := loopback.Free()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().String()
+	return address
 }
 
 // release applies a manifest, as the file that it came from, and waits until its

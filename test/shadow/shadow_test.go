@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -19,6 +18,7 @@ import (
 	"github.com/haldane-project/haldane/api/v1alpha1"
 	"github.com/haldane-project/haldane/internal/app"
 	"github.com/haldane-project/haldane/internal/client"
+	"github.com/haldane-project/haldane/test/loopback"
 )
 
 // patience is how long a test waits for something that must happen; it is no figure.
@@ -48,12 +48,11 @@ func start(t *testing.T) *daemon {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	front, err := loopback.Free()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return &daemon{T: t, api: c, front: l.Addr().String()}
+	return &daemon{T: t, api: c, front: front}
 }
 
 func manifest(d *daemon, version string, back *httptest.Server, more string) string {

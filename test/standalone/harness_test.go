@@ -14,7 +14,6 @@ import (
 	"log/slog"
 	"math"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"os"
 	"slices"
@@ -29,6 +28,7 @@ import (
 	"github.com/haldane-project/haldane/internal/app"
 	"github.com/haldane-project/haldane/internal/client"
 	"github.com/haldane-project/haldane/internal/load"
+	"github.com/haldane-project/haldane/test/loopback"
 )
 
 // patience is how long a test waits for something that must happen. It is no
@@ -282,12 +282,11 @@ func logger(t *testing.T) *slog.Logger {
 // freeAddress is a loopback address that was free a moment ago.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	address, err := loopback.Free()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().String()
+	return address
 }
 
 // version is a version under release: its name and its behaviour.

@@ -1,0 +1,23 @@
+package loopback
+
+import (
+	"net"
+	"testing"
+)
+
+func TestFree(t *testing.T) {
+	address, err := Free()
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if port := l.Addr().(*net.TCPAddr).Port; port >= 32768 {
+		t.Errorf("port %d is of those that the system gives away", port)
+	}
+	if err := l.Close(); err != nil {
+		t.Error(err)
+	}
+}
