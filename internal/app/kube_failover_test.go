@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
+	"os/signal"
 	"slices"
 	"strings"
 	"syscall"
@@ -29,7 +30,20 @@ const childVariable = "HALDANE_TEST_CONTROLLER"
 // scripted makes a child's router one in memory and its evidence a script.
 const scripted = "HALDANE_TEST_SCRIPTED=1"
 
+// everywhere makes a child a controller of all namespaces, until SIGTERM.
+const everywhere = "HALDANE_TEST_EVERYWHERE=1"
+
 func childController(kubeconfig string) {
+	if slices.Contains(os.Environ(), everywhere) {
+		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+		defer stop()
+		if err := Controller(ctx, ControllerOptions{Cluster: Cluster{Kubeconfig: kubeconfig}, AllNamespaces: true, Metrics: "0", Health: "0",
+			Log: slog.New(slog.DiscardHandler)}); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	if slices.Contains(os.Environ(), scripted) {
 		clusterParts = func(sh *kube.Shell, o ControllerOptions) (parts, error) {
 			return parts{router: &memoryRouter{splits: map[string]release.Split{}}, metrics: newScript(), sinks: clusterSinks(sh, o)}, nil

@@ -7,7 +7,9 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"os/exec"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -207,25 +209,30 @@ func (s *shop) holdsFor(away time.Duration, names ...string) {
 func TestClusterControllerEndsBeforeItSeesAll(t *testing.T) {
 	s := newShop(t) // its rights are those of one namespace
 	mark := s.Mark(t)
-	ctx, cancel := context.WithCancel(t.Context())
+	cmd := exec.Command(os.Args[0]) // a process, since what the library leaves behind ends with it only
+	cmd.Env = append(os.Environ(), childVariable+"="+s.kubeconfig, everywhere)
+	cmd.Stderr = s.Output()
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
 	ended := make(chan error, 1)
-	go func() {
-		ended <- Controller(ctx, ControllerOptions{Cluster: Cluster{Kubeconfig: s.kubeconfig}, AllNamespaces: true, Metrics: "0", Health: "0",
-			Log: slog.New(slog.DiscardHandler)})
-	}()
+	go func() { ended <- cmd.Wait() }()
+	t.Cleanup(func() { _ = cmd.Process.Kill() }) // where it did not end
 	s.until("it is refused", func() error {
 		if len(s.Requests(t, mark, func(r cluster.Request) bool { return r.User == s.user && r.Code == http.StatusForbidden })) == 0 {
 			return errors.New("it is not")
 		}
 		return nil
 	})
-	cancel()
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
 	select {
 	case err := <-ended:
 		if err != nil {
 			t.Error(err)
 		}
-	case <-time.After(90 * time.Second):
+	case <-time.After(cluster.Patience):
 		t.Error("it did not end")
 	}
 }
