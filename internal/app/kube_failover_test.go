@@ -36,9 +36,10 @@ const everywhere = "HALDANE_TEST_EVERYWHERE=1"
 func childController(kubeconfig string) {
 	if slices.Contains(os.Environ(), everywhere) {
 		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
-		defer stop()
-		if err := Controller(ctx, ControllerOptions{Cluster: Cluster{Kubeconfig: kubeconfig}, AllNamespaces: true, Metrics: "0", Health: "0",
-			Log: slog.New(slog.DiscardHandler)}); err != nil {
+		err := Controller(ctx, ControllerOptions{Cluster: Cluster{Kubeconfig: kubeconfig}, AllNamespaces: true, Metrics: "0", Health: "0",
+			Log: slog.New(slog.DiscardHandler)})
+		stop()
+		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}

@@ -18,11 +18,7 @@ import (
 func TestOutages(t *testing.T) {
 	onlyLong(t)
 	w := newWorld(t, 2, "{weight: 10}")
-	server := cluster.Prometheus(t, fmt.Sprintf(`
-global: {scrape_interval: 1s, scrape_timeout: 900ms}
-scrape_configs:
-- {job_name: gateway, static_configs: [{targets: ["%s"]}]}
-`, scraped(w.traefik)))
+	server := w.prometheus()
 	evidence := cluster.NewWire(t, strings.TrimPrefix(server, "http://"))
 	api := cluster.NewWire(t, strings.TrimPrefix(w.Config.Host, "https://"))
 	const away = time.Minute
@@ -73,11 +69,7 @@ scrape_configs:
 // version is proven and promoted, and one that fails is off.
 func TestPrometheusStandsBy(t *testing.T) {
 	w := newWorld(t, 2, "{weight: 10}")
-	server := cluster.Prometheus(t, fmt.Sprintf(`
-global: {scrape_interval: 1s, scrape_timeout: 900ms}
-scrape_configs:
-- {job_name: gateway, static_configs: [{targets: ["%s"]}]}
-`, scraped(w.traefik)))
+	server := w.prometheus()
 	own := cluster.NewWire(t, scraped(w.traefik))
 	sources := fmt.Sprintf(`scrape: {addresses: ["%s"], layout: traefik}
     prometheus: {address: %q, layout: traefik, interval: 1s}`, own.Address, server)

@@ -41,13 +41,19 @@ func TestTimeToRollback(t *testing.T) {
 // server that scrapes the gateway every second.
 func TestTimeToRollbackThroughPrometheus(t *testing.T) {
 	w := newWorld(t, 2, "{weight: 10}")
-	server := cluster.Prometheus(t, fmt.Sprintf(`
+	server := w.prometheus()
+	w.Apply(t, w.ns, fmt.Sprintf(plain, fmt.Sprintf(`prometheus: {address: %q, layout: traefik, interval: 1s}`, server)))
+	w.timesToRollback(long(3, 20))
+}
+
+// prometheus starts a server that scrapes the gateway every second.
+func (w *world) prometheus() string {
+	w.Helper()
+	return cluster.Prometheus(w.T, fmt.Sprintf(`
 global: {scrape_interval: 1s, scrape_timeout: 900ms}
 scrape_configs:
 - {job_name: gateway, static_configs: [{targets: ["%s"]}]}
 `, scraped(w.traefik)))
-	w.Apply(t, w.ns, fmt.Sprintf(plain, fmt.Sprintf(`prometheus: {address: %q, layout: traefik, interval: 1s}`, server)))
-	w.timesToRollback(long(3, 20))
 }
 
 // timesToRollback measures from the first bad answer to the last answer of the
