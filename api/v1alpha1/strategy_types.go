@@ -82,7 +82,8 @@ type StepSpec struct {
 	MinRequests *int64 `json:"minRequests,omitempty"`
 	// Require is the verdict that the next step needs: none, noHarm (there is
 	// evidence and none of harm) or proven (every required metric is proven to
-	// be within its margin). Default: noHarm, and proven at the last step.
+	// be within its margin, and no other is in doubt, which it is from a twentieth
+	// of the odds on that would fail it). Default: noHarm, and proven at the last step.
 	// +kubebuilder:validation:Enum=none;noHarm;proven
 	// +optional
 	Require string `json:"require,omitempty"`

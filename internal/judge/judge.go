@@ -152,14 +152,17 @@ type Report struct {
 	Reason  string  `json:"reason"` // one sentence
 	// LogE is the combined evidence against the canary in nats, and Threshold
 	// what it must reach to fail the run.
-	LogE      float64        `json:"logE"`
-	Threshold float64        `json:"threshold"`
-	Blame     []string       `json:"blame,omitempty"` // metrics that are to blame for a Fail
-	Pause     string         `json:"pause,omitempty"` // why a person should look; empty: no need
-	Canary    int64          `json:"canaryRequests"`
-	Stable    int64          `json:"stableRequests"`
-	At        float64        `json:"at"` // seconds since the run began, newest evidence
-	Metrics   []MetricReport `json:"metrics"`
+	LogE      float64  `json:"logE"`
+	Threshold float64  `json:"threshold"`
+	Blame     []string `json:"blame,omitempty"` // metrics that are to blame for a Fail
+	Pause     string   `json:"pause,omitempty"` // why a person should look; empty: no need
+	// Doubt says which metric speaks so much against the canary that it is to get no
+	// more traffic yet, though too little to fail it; empty: none.
+	Doubt   string         `json:"doubt,omitempty"`
+	Canary  int64          `json:"canaryRequests"`
+	Stable  int64          `json:"stableRequests"`
+	At      float64        `json:"at"` // seconds since the run began, newest evidence
+	Metrics []MetricReport `json:"metrics"`
 	// Division says whether the canary got the share that was asked for
 	// (ShareCheck), with the share asked for as Stable.Value; nil: not known.
 	Division *MetricReport `json:"division,omitempty"`
@@ -195,6 +198,9 @@ type MetricReport struct {
 	LogProof       float64  `json:"logProof"`
 	ProofThreshold float64  `json:"proofThreshold"`
 	Limit          *float64 `json:"limit,omitempty"` // absolute
+	// Due is how many units the canary was to have, by the shares at which they were
+	// drawn (routing mode); 0: not known.
+	Due float64 `json:"due,omitempty"`
 	// Shared is set when both versions are much worse than before the run.
 	Shared       string   `json:"shared,omitempty"`
 	Margin       string   `json:"margin,omitempty"`       // in words: "at most 1.5 times"

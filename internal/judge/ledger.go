@@ -61,6 +61,14 @@ func (l *ledger) total() (sum counts) {
 	return sum
 }
 
+// due is how many of the units the canary was to get on average.
+func (l *ledger) due() (n float64) {
+	for _, r := range l.rows {
+		n += r.w * (r.nc + r.ns)
+	}
+	return n
+}
+
 // ledgerBeside marks in the first byte that there are units beside the rows.
 const ledgerBeside = ledgerRows
 

@@ -157,6 +157,7 @@ func (t *tested) canaryShare() float64 {
 }
 
 func (p *proportion) report(_ Metric, looseness int, r *MetricReport) {
+	r.Due = p.ledger.due()
 	r.Canary = rateSide(p.ec, p.nc)
 	r.Stable = rateSide(p.es, p.ns)
 	r.Ratio = p.ratio()

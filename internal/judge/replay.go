@@ -104,28 +104,6 @@ func (r *replay) look(number, i int, at float64) error {
 	return r.each(k)
 }
 
-// verdict is the report's, without the report.
-func (r *Run) verdict(step int) Verdict {
-	if r.failed {
-		return Fail
-	}
-	step = max(0, min(step, len(r.policy.Looseness)-1))
-	any := false
-	for i, m := range r.policy.Metrics {
-		if !m.Required {
-			continue
-		}
-		if _, proven := r.metrics[i].proof(step); !proven {
-			return Inconclusive
-		}
-		any = true
-	}
-	if !any {
-		return Inconclusive
-	}
-	return Pass
-}
-
 // find is the index of a metric; an unknown name lists the known ones.
 func (p Policy) find(name string) (int, error) {
 	var known []string

@@ -10,7 +10,7 @@ import (
 // Report says what the evidence allows to say, against the margins multiplied
 // by entry step of the policy's Looseness (out of range: the last one).
 func (r *Run) Report(step int) Report {
-	step = max(0, min(step, len(r.policy.Looseness)-1))
+	step = r.entry(step)
 	out := Report{Verdict: Inconclusive, LogE: clip(r.logM), Threshold: r.bar()}
 	for i, m := range r.policy.Metrics {
 		mr := r.metricReport(i, step)
@@ -35,10 +35,14 @@ func (r *Run) Report(step int) Report {
 	if slow := slowest(out.Metrics); slow != nil && !r.failed {
 		out.MoreRequests, out.MoreSeconds = slow.MoreRequests, slow.MoreSeconds
 	}
+	doubt := r.doubt(step)
 	switch {
 	case r.failed:
 		r.explainFail(&out)
-	case r.allProven(out.Metrics):
+	case doubt >= 0:
+		out.Doubt = r.metricReport(doubt, step).doubtReason()
+		out.Reason = out.Doubt
+	case r.proven(step):
 		out.Verdict, out.Reason = Pass, passReason(out.Metrics)
 	default:
 		out.Reason = waitReason(out)
@@ -79,17 +83,10 @@ func (r *Run) metricReport(i, step int) MetricReport {
 	return out
 }
 
-func (r *Run) allProven(ms []MetricReport) bool {
-	any := false
-	for _, m := range ms {
-		if m.Required {
-			if m.Verdict != Pass {
-				return false
-			}
-			any = true
-		}
-	}
-	return any
+// doubtReason says why a version does not go on although nothing has failed.
+func (m MetricReport) doubtReason() string {
+	looks := strings.Replace(worseReason(m), "the canary is worse", "the canary looks worse", 1)
+	return looks + " That is not enough to take it back, and too much to give it more traffic."
 }
 
 func worseReason(m MetricReport) string {
@@ -107,6 +104,10 @@ func worseReason(m MetricReport) string {
 	if m.Kind == Proportion && m.Canary.N == 0 {
 		return fmt.Sprintf("%s: none of the requests that were sent to the canary has ended, and %d of stable's have; a good version shows so much with a chance of %s at most.",
 			m.Name, m.Stable.N, odds(m.LogE))
+	}
+	if m.Kind == Proportion && m.Canary.Bad == 0 && m.Due > 0 {
+		return fmt.Sprintf("%s: the canary's requests are missing: %s have ended, none of them bad, where about %s should have beside %s of stable's; a good version shows so much with a chance of %s at most.",
+			m.Name, grouped(float64(m.Canary.N)), grouped(m.Due), grouped(float64(m.Stable.N)), odds(m.LogE))
 	}
 	if m.Kind == Rate && m.Canary.N == m.Canary.Bad && m.Stable.N == m.Stable.Bad { // events alone are compared
 		return fmt.Sprintf("%s: the canary is worse, %s of it against %s of stable, which is not its share of the traffic; a good version shows so much with a chance of %s at most.",

@@ -206,7 +206,8 @@ func (r *Run) threshold(m Metric) float64 {
 func (r *Run) Failed() bool { return r.failed }
 
 // Proven reports whether every required metric is proven to be within its
-// margin at entry step of the policy's Looseness. It is cheaper than a report.
+// margin at entry step of the policy's Looseness, and no other is in doubt. It is
+// cheaper than a report.
 func (r *Run) Proven(step int) bool { return r.verdict(step) == Pass }
 
 // LogE is the combined evidence against the canary in nats. It is cheaper than

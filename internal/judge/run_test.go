@@ -323,3 +323,23 @@ func TestCanaryThatAnswersNothingIsSaid(t *testing.T) {
 		t.Errorf("%s: %s", rep.Verdict, rep.Reason)
 	}
 }
+
+// TestMissingAnswersAreSaid: where none of the canary's requests was bad and those
+// that are missing fail it, the words say so instead of "0 % against 0 %".
+func TestMissingAnswersAreSaid(t *testing.T) {
+	r := newRun(t, Policy{Alpha: 0.01, AlphaPromote: 0.05, Horizon: 1800, Metrics: []Metric{
+		{Name: "errors", Kind: Proportion, Share: 1, Required: true, Ratio: 1.5, Limit: math.NaN()}}}, nil)
+	for i := range 40 {
+		b := Batch{At: float64(i), Share: 0.5, Stable: Side{N: 1}}
+		if i < 10 {
+			b.Canary.N = 1
+		}
+		if err := r.Update(0, b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const want = "errors: the canary's requests are missing: 10 have ended, none of them bad, where about 25 should have beside 40 of stable's;"
+	if rep := r.Report(0); rep.Verdict != Fail || !strings.HasPrefix(rep.Reason, want) {
+		t.Errorf("%s at %.1f nats: %s", rep.Verdict, rep.LogE, rep.Reason)
+	}
+}

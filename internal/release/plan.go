@@ -37,8 +37,9 @@ type Strategy struct {
 // Requirement is the verdict that a step needs before the next one begins.
 type Requirement string
 
-// The requirements. NoHarm: nothing has failed and there is evidence. Proven:
-// every required metric is proven to be within the step's margin.
+// The requirements. NoHarm: there is evidence, and no metric has failed or is in
+// doubt. Proven: every required metric is proven to be within the step's margin,
+// and no other is in doubt.
 const (
 	None   Requirement = "none"
 	NoHarm Requirement = "noHarm"

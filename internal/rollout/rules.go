@@ -129,7 +129,11 @@ func (d *decider) enoughRequests() (bool, string) {
 
 func (d *decider) requirementMet() (bool, string) {
 	rep := d.evidence().Report
-	switch d.step().Require {
+	require := d.step().Require
+	if rep.Doubt != "" && require != release.None {
+		return false, rep.Doubt
+	}
+	switch require {
 	case release.Proven:
 		if rep.Verdict == judge.Pass {
 			return true, ""

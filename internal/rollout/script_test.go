@@ -29,7 +29,7 @@ var update = flag.Bool("update", false, "write the decisions into testdata/*.txt
 //	split apply|unknown|pending|VERSION=PERCENT...
 //	fleet stale | fleet VERSION=READY[/TOTAL] [error=TEXT|blocked=TEXT]
 //	inflight VERSION=N
-//	evidence [VERDICT] [canary=N] [stable=N] [missing=TEXT] [pause=TEXT] [reason=TEXT]
+//	evidence [VERDICT] [canary=N] [stable=N] [missing=TEXT] [pause=TEXT] [doubt=TEXT] [reason=TEXT]
 //	intent VERB [by=] [run=] [version=] [reason=]
 //	gate NAME yes|no [reason]
 //	delete
@@ -218,7 +218,7 @@ func value(arg string) (key, text string) {
 
 func (w *world) evidence(args []string) error {
 	e := Evidence{Newest: w.in.Now, Report: w.in.Evidence.Report}
-	e.Report.Verdict, e.Report.Pause, e.Report.Reason = judge.Inconclusive, "", ""
+	e.Report.Verdict, e.Report.Pause, e.Report.Doubt, e.Report.Reason = judge.Inconclusive, "", "", ""
 	for _, a := range args {
 		k, v := value(a)
 		n, _ := strconv.ParseInt(v, 10, 64)
@@ -231,6 +231,8 @@ func (w *world) evidence(args []string) error {
 			e.Missing, e.Newest = v, w.in.Evidence.Newest
 		case "pause":
 			e.Report.Pause = v
+		case "doubt":
+			e.Report.Doubt = v
 		case "reason":
 			e.Report.Reason = v
 		case "within": // the multiple of its margins within which every metric is proven to be

@@ -315,6 +315,8 @@ func (c *course) evidence() rollout.Evidence {
 		rep = c.judge.Report(step)
 	case c.judge.Proven(step):
 		rep.Verdict = judge.Pass
+	case c.judge.Doubt(step):
+		rep.Doubt = "a metric is in doubt"
 	}
 	return rollout.Evidence{Report: rep, Newest: c.newest}
 }
