@@ -87,7 +87,7 @@ func TestTheLLMExample(t *testing.T) {
 	d.release(read("release.yaml"))
 	users(d, "/v1/chat/completions", `{"model":"ngram","stream":true,"messages":[{"role":"user","content":"What is firedamp?"}]}`, 50)
 	file, manifest := read("v2.yaml")
-	d.wants(file, manifest, "RolledBack", "the canary is worse") // to its first token, or by its errors: whichever is found first
+	d.wants(file, manifest, "RolledBack", "a good version shows so much") // to its first token, or by its errors: whichever is found first
 	file, manifest = read("v3.yaml")
 	d.wants(file, manifest, "Promoted", "")
 }

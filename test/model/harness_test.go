@@ -31,6 +31,7 @@ type daemon struct {
 	// address of the API and of /metrics, host:port
 	address string
 	leave   time.Duration // how long users wait for an answer; 0: longer than any takes
+	least   int           // answers of the new version before it goes on; 0: 50
 }
 
 func start(t *testing.T) *daemon { return startWith(t, app.Options{}) }
