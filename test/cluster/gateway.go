@@ -2,10 +2,13 @@ package cluster
 
 import (
 	"context"
+	"crypto/rand"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"math/big"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -40,8 +43,13 @@ providers:
   providersThrottleDuration: 10ms
   kubernetesGateway: {namespaces: [%[3]s], statusAddress: {ip: 127.0.0.1}}
   kubernetesCRD: {namespaces: [%[3]s], allowEmptyServices: true}
+  file: {filename: %[5]q, watch: false}
 global: {checkNewVersion: false, sendAnonymousUsage: false}
 `
+
+// Without a certificate of its own Traefik makes an RSA key at every change of a
+// route before it takes it in, a quarter of a second long on a busy machine.
+const traefikCertificate = `tls: {stores: {default: {defaultCertificate: {certFile: %q, keyFile: %q}}}}`
 
 // The listener's port must be that of an entry point.
 const traefikObjects = `
@@ -111,13 +119,32 @@ func (c *Cluster) traefik(t testing.TB, ns, served, from string) *Traefik {
 	}
 	c.Apply(t, ns, fmt.Sprintf(traefikObjects, ports[0], from))
 	dir := t.TempDir()
-	config := writeFile(t, dir, "traefik.yaml", fmt.Sprintf(traefikConfig, ports[0], ports[1], served, buckets()))
+	config := writeFile(t, dir, "traefik.yaml", fmt.Sprintf(traefikConfig, ports[0], ports[1], served, buckets(), certified(t, dir)))
 	g := &Traefik{
 		URL: fmt.Sprintf("http://127.0.0.1:%d", ports[0]), Metrics: fmt.Sprintf("http://127.0.0.1:%d/metrics", ports[1]), Gateway: "traefik",
 		process: startFor(t, dir, "traefik", []string{"KUBECONFIG=" + c.userKubeconfig("traefik")}, bins[0], "--configFile="+config),
 	}
 	ready(t, g.process, strings.TrimSuffix(g.Metrics, "metrics")+"ping")
 	return g
+}
+
+// certified gives a Traefik a certificate and returns the file that says so.
+func certified(t testing.TB, dir string) string {
+	t.Helper()
+	cert, private := filepath.Join(dir, "traefik.crt"), filepath.Join(dir, "traefik.key")
+	key, err := newKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	self := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().AddDate(1, 0, 0)}
+	der, err := x509.CreateCertificate(rand.Reader, self, self, &key.PublicKey, key)
+	if err == nil {
+		err = writePEM(cert, "CERTIFICATE", der)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return writeFile(t, dir, "tls.yaml", fmt.Sprintf(traefikCertificate, cert, private))
 }
 
 // Istiod is Istio's control plane; its data plane here is a gRPC client without
