@@ -117,8 +117,26 @@ func worseReason(m MetricReport) string {
 		return fmt.Sprintf("%s: the canary is worse; a good version shows so much with a chance of %s at most.", m.Name, odds(m.LogE))
 	}
 	unit := cmp.Or(displayUnit(m.Kind), m.Unit)
+	if q, c, s := m.telling(); q > 0 {
+		return fmt.Sprintf("%s: the canary is worse, %s against %s at the %.0fth percentile; a good version shows so much with a chance of %s at most.",
+			m.Name, amount(c, unit), amount(s, unit), 100*q, odds(m.LogE))
+	}
 	return fmt.Sprintf("%s: the canary is worse, %s against %s; a good version shows so much with a chance of %s at most.",
 		m.Name, amount(*m.Canary.Value, unit), amount(*m.Stable.Value, unit), odds(m.LogE))
+}
+
+// telling is the quantile at which it shows best that the canary is worse, with both
+// versions' values, where that of the margin hardly shows it: a fault of one request
+// in five leaves the median as it is. 0: that of the margin tells, or none does.
+func (m MetricReport) telling() (q, canary, stable float64) {
+	own, most := *m.Canary.Value / *m.Stable.Value, 0.0
+	for i, r := range m.Quantiles {
+		c, s := m.Canary.Quantiles[i].Value, m.Stable.Quantiles[i].Value
+		if r.LogE > most && c > 1.2*own*s {
+			most, q, canary, stable = r.LogE, r.Q, c, s
+		}
+	}
+	return q, canary, stable
 }
 
 // splitReason says that what users send differs, which no version can do.

@@ -150,3 +150,29 @@ func TestCoarseHistogramSaysSo(t *testing.T) {
 		}
 	}
 }
+
+// A fault of one request in five leaves the median of the margin as it is, and the
+// words tell the percentile that shows it.
+func TestTheTellingPercentileIsSaid(t *testing.T) {
+	for _, c := range []struct {
+		part, factor float64
+		said         string
+	}{{0.2, 10, "at the 90th percentile;"}, {1, 1.6, ";"}} {
+		p := twoMetrics()
+		p.Metrics[1].Quantile = 0.5
+		w := &world{rnd: rand.New(rand.NewPCG(3, 1)), median: [2]float64{0.1, 0.1}, share: 0.5}
+		r := newRun(t, p, history(*w, 3000))
+		for i := 0; !r.Failed() && i < 20_000; i++ {
+			w.median[1] = 0.1
+			if w.rnd.Float64() < c.part {
+				w.median[1] = 0.1 * c.factor
+			}
+			feed(t, r, w, float64(i)/100)
+		}
+		rep := r.Report(0)
+		_, after, _ := strings.Cut(rep.Reason, " ms against ")
+		if _, after, _ = strings.Cut(after, " ms"); rep.Verdict != Fail || !strings.HasPrefix(strings.TrimSpace(after), c.said) {
+			t.Errorf("%v of the requests %v times as slow: %s", c.part, c.factor, rep.Reason)
+		}
+	}
+}
