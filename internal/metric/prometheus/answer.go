@@ -50,24 +50,18 @@ type rawSeries struct {
 // rawSample is [seconds, "value"].
 type rawSample sample
 
-// UnmarshalJSON implements json.Unmarshaler.
-func (s *rawSample) UnmarshalJSON(b []byte) error {
-	var pair []json.RawMessage
-	if err := json.Unmarshal(b, &pair); err != nil {
-		return err
+// UnmarshalJSON implements json.Unmarshaler. An answer has thousands of samples, so
+// they are cut and not decoded part by part.
+func (s *rawSample) UnmarshalJSON(b []byte) (err error) {
+	inner := strings.TrimSuffix(strings.TrimPrefix(string(b), "["), "]")
+	at, value, _ := strings.Cut(inner, ",")
+	value = strings.TrimSpace(value)
+	if len(inner) != len(b)-2 || len(value) < 2 || value[0] != '"' || value[len(value)-1] != '"' {
+		return fmt.Errorf("a sample %s, expected a time and a value", b)
 	}
-	if len(pair) != 2 {
-		return fmt.Errorf("a sample of %d parts, expected a time and a value", len(pair))
+	if s.t, err = strconv.ParseFloat(strings.TrimSpace(at), 64); err == nil {
+		s.v, err = strconv.ParseFloat(value[1:len(value)-1], 64)
 	}
-	var text string
-	if err := json.Unmarshal(pair[0], &s.t); err != nil {
-		return err
-	}
-	if err := json.Unmarshal(pair[1], &text); err != nil {
-		return err
-	}
-	v, err := strconv.ParseFloat(text, 64)
-	s.v = v
 	return err
 }
 

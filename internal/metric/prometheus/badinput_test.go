@@ -1,6 +1,7 @@
 package prometheus
 
 import (
+	"encoding/json"
 	"math"
 	"strconv"
 	"testing"
@@ -164,4 +165,23 @@ func FuzzSamples(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestSampleIsATimeAndAValue: anything else is no answer of a Prometheus server.
+func TestSampleIsATimeAndAValue(t *testing.T) {
+	for text, want := range map[string]rawSample{
+		`[1.5,"2"]`:               {1.5, 2},
+		`[ 1700000000 , "+Inf" ]`: {1.7e9, math.Inf(1)},
+	} {
+		var got rawSample
+		if err := json.Unmarshal([]byte(text), &got); err != nil || got != want {
+			t.Errorf("%s is %v (%v), want %v", text, got, err, want)
+		}
+	}
+	for _, text := range []string{`[]`, `[1]`, `[1,2]`, `["1","2"]`, `[1,""]`, `[1,"x"]`, `[1,"2",3]`, `[1,"2","3"]`, `[[1],"2"]`, `{}`, `null`, `"1,2"`, `1`} {
+		var got []rawSample
+		if err := json.Unmarshal([]byte("["+text+"]"), &got); err == nil {
+			t.Errorf("%s is taken for %v", text, got)
+		}
+	}
 }

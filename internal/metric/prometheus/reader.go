@@ -17,9 +17,11 @@ import (
 )
 
 const (
-	mostRaw    = 5 * time.Minute  // of samples that one poll asks for at most
-	lateness   = 15 * time.Second // how late samples may come and still be asked for
-	latenessIn = time.Second      // the same of a store that tells what is fresh
+	mostRaw  = 5 * time.Minute  // of samples that one poll asks for at most
+	lateness = 15 * time.Second // how late samples may come and still be asked for
+	// latenessIn is the same of a store that tells what is fresh: a scrape's length.
+	// What comes later yet is in the next sample of its counter.
+	latenessIn = 500 * time.Millisecond
 	past       = 60 * time.Second // of stable's time before the run (judge.md 5.2)
 	maxPending = 300              // polls kept for a reader that does not read
 )
@@ -295,9 +297,10 @@ func (r *reader) part(ctx context.Context, x *selected, at time.Time, raw time.D
 	return p, nil
 }
 
-// ranged asks for the samples of the last time, whole seconds of it.
+// ranged asks for the samples of the last time, in milliseconds: each one that is
+// not needed is written and read as text, and keeps a verdict waiting.
 func ranged(selector string, d time.Duration) string {
-	return fmt.Sprintf("%s[%ds]", selector, int((d+time.Second-1)/time.Second))
+	return fmt.Sprintf("%s[%dms]", selector, (d + time.Millisecond - 1).Milliseconds())
 }
 
 // Wake implements metric.Reader: after every poll that was answered.

@@ -31,7 +31,7 @@ type simulated struct {
 
 var (
 	askedVersion = regexp.MustCompile(`version="(\w+)"`)
-	askedRange   = regexp.MustCompile(`\[(\d+)s\]`)
+	askedRange   = regexp.MustCompile(`\[(\d+)ms\]`)
 )
 
 // RoundTrip implements http.RoundTripper.
@@ -48,7 +48,7 @@ func (s *simulated) RoundTrip(r *http.Request) (*http.Response, error) {
 		x := s.scraped(i)
 		if t := seconds(x); x.After(time.Now().Add(s.ahead)) || t > at {
 			break
-		} else if t > at-length {
+		} else if t > at-length/1000 {
 			values = append(values, fmt.Sprintf(`[%.3f,"%g"]`, t, s.value(askedVersion.FindStringSubmatch(text)[1], x)))
 		}
 	}
