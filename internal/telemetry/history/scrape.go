@@ -78,6 +78,7 @@ type scraper struct {
 	targets map[string]Target    // by URL
 	without map[string]time.Time // targets that have no metrics, and when they were looked at
 	slow    map[string]bool      // targets that take long to answer
+	against map[string]int       // looks in a row at which slow was found to be wrong
 }
 
 func newScraper(o Options, to storage.AppendableV2) (*scraper, error) {
@@ -86,7 +87,7 @@ func newScraper(o Options, to storage.AppendableV2) (*scraper, error) {
 		client:  &http.Client{Timeout: 2 * time.Second, CheckRedirect: noRedirect},
 		groups:  make(chan map[string][]*targetgroup.Group),
 		kick:    make(chan struct{}, 1),
-		targets: map[string]Target{}, without: map[string]time.Time{}, slow: map[string]bool{},
+		targets: map[string]Target{}, without: map[string]time.Time{}, slow: map[string]bool{}, against: map[string]int{},
 	}
 	reload := min(max(o.Interval/2, 10*time.Millisecond), time.Second)
 	options := &scrape.Options{DiscoveryReloadInterval: model.Duration(reload), DiscoveryReloadOnStartup: true}
@@ -170,6 +171,7 @@ func (s *scraper) set(targets []Target) {
 	s.targets = next
 	maps.DeleteFunc(s.without, func(u string, _ time.Time) bool { _, ok := next[u]; return !ok })
 	maps.DeleteFunc(s.slow, func(u string, _ bool) bool { _, ok := next[u]; return !ok })
+	maps.DeleteFunc(s.against, func(u string, _ int) bool { _, ok := next[u]; return !ok })
 	s.mu.Unlock()
 	if changed {
 		select {
@@ -226,6 +228,29 @@ func (t Target) labels() (model.LabelSet, error) {
 // take: longer, and it is scraped less often.
 const shareOfTime = 5
 
+// looks in a row are needed to call a target slow, or no longer so: on a busy
+// machine any scrape may take long.
+const looks = 3
+
+// spare notes how long the last scrape of a target took, and reports whether it is
+// spared from now on, or no longer.
+func (s *scraper) spare(u string, took time.Duration, err error) (changed bool) {
+	if s.sparing <= s.usual {
+		return false
+	}
+	most := s.usual / shareOfTime
+	ended := errors.Is(err, context.DeadlineExceeded)
+	if wrong := !s.slow[u] && (took > most || ended) || s.slow[u] && took > 0 && took < most/2 && err == nil; !wrong {
+		s.against[u] = 0
+		return false
+	}
+	if s.against[u]++; s.against[u] < looks && !ended {
+		return false
+	}
+	s.slow[u], s.against[u] = !s.slow[u], 0
+	return true
+}
+
 // sort moves targets that answered with something that is no metrics out of
 // the scraped ones, looks again at those moved long ago, and spares those that take
 // long. It reports whether anything changed.
@@ -237,9 +262,8 @@ func (s *scraper) sort(ctx context.Context) (changed bool) {
 		if known && hasNone(err) {
 			s.without[u], changed = time.Now(), true
 		}
-		late := t.LastScrapeDuration() > s.usual/shareOfTime || errors.Is(err, context.DeadlineExceeded)
-		if known && late && s.sparing > s.usual && !s.slow[u] {
-			s.slow[u], changed = true, true
+		if known && s.spare(u, t.LastScrapeDuration(), err) {
+			changed = true
 		}
 		s.mu.Unlock()
 	}

@@ -1,6 +1,8 @@
 package history
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -145,4 +147,28 @@ func TestSlowTargetIsSpared(t *testing.T) {
 		v, ok := value(t, s, `large`)
 		return ok && v == 1
 	})
+}
+
+// TestOneLongScrapeSparesNoTarget: on a busy machine any one may take long; a page
+// that takes long each time is spared until it no longer does, and one that does not
+// end in time at once.
+func TestOneLongScrapeSparesNoTarget(t *testing.T) {
+	const quick, usual, long = 2 * time.Millisecond, 15 * time.Millisecond, 40 * time.Millisecond
+	s := &scraper{usual: 100 * time.Millisecond, sparing: time.Second, slow: map[string]bool{}, against: map[string]int{}}
+	for i, x := range []struct {
+		took time.Duration
+		err  error
+		slow bool
+	}{
+		{took: long}, {took: long}, {took: usual}, {took: long}, {took: long}, {took: long, slow: true},
+		{took: usual, slow: true}, {took: quick, slow: true}, {took: quick, slow: true}, {took: long, slow: true},
+		{took: quick, slow: true}, {took: quick, slow: true}, {took: quick},
+		{took: 90 * time.Millisecond, err: context.DeadlineExceeded, slow: true},
+		{took: quick, err: errors.New("refused"), slow: true}, {took: quick, slow: true}, {took: quick, slow: true}, {took: quick},
+	} {
+		was := s.slow["a"]
+		if changed := s.spare("a", x.took, x.err); s.slow["a"] != x.slow || changed != (was != x.slow) {
+			t.Fatalf("look %d, %v %v: slow %v, changed %v; want slow %v", i, x.took, x.err, s.slow["a"], changed, x.slow)
+		}
+	}
 }
