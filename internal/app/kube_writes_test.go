@@ -46,12 +46,13 @@ func newScript() *script {
 }
 
 func (s *script) Open(_ context.Context, sub metric.Subject, cursor []byte) (metric.Reader, error) {
-	r := &scriptReader{script: s, run: sub.Run, began: sub.Started, wake: make(chan struct{})}
+	r := &scriptReader{script: s, run: sub.Run, began: sub.Started, clock: time.NewTicker(scriptEvery), closed: make(chan struct{}), wake: make(chan struct{}, 1)}
 	if cursor != nil {
 		if _, err := fmt.Sscan(string(cursor), &r.read); err != nil {
 			return nil, err
 		}
 	}
+	go r.tick()
 	return r, nil
 }
 
@@ -62,12 +63,37 @@ type scriptReader struct {
 	run   string
 	began time.Time
 	read  int64
-	wake  chan struct{}
+
+	clock  *time.Ticker
+	closed chan struct{}
+	wake   chan struct{}
+}
+
+// scriptEvery is how often there is something new, as after each scrape.
+const scriptEvery = 250 * time.Millisecond
+
+func (r *scriptReader) tick() {
+	defer r.clock.Stop()
+	for {
+		select {
+		case <-r.closed:
+			return
+		case <-r.clock.C:
+			select {
+			case r.wake <- struct{}{}:
+			default:
+			}
+		}
+	}
 }
 
 func (r *scriptReader) History(context.Context) ([]judge.History, error) { return nil, nil }
 func (r *scriptReader) Wake() <-chan struct{}                            { return r.wake }
-func (r *scriptReader) Close() error                                     { return nil }
+
+func (r *scriptReader) Close() error {
+	close(r.closed)
+	return nil
+}
 
 func (r *scriptReader) Read(context.Context) (metric.Reading, error) {
 	r.mu.Lock()

@@ -62,6 +62,10 @@ type Reading struct {
 	Counted []Counted
 	Cursor  []byte
 	Newest  time.Time // of the evidence; zero: none
+	// Again is when to read again if nothing wakes before: from then on time alone
+	// may have made evidence. Zero: what comes wakes, and a read within a second is in
+	// time for what is missing.
+	Again   time.Time
 	Missing string
 	// Caveats are sentences about the evidence that nothing waits for: what could
 	// mislead who reads it, and whom nobody could ask.

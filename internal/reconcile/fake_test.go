@@ -60,7 +60,8 @@ type house struct {
 	total  int // samples so far: the cursor
 	kept   []metric.Sample
 	read   error
-	opened []string // cursors that readers were opened with
+	again  time.Duration // after which the reader wants to be read again; zero: it wakes
+	opened []string      // cursors that readers were opened with
 	answer func() rollout.GateAnswer
 	asked  int
 	told   []string
@@ -384,6 +385,9 @@ func (r fakeReader) Read(context.Context) (metric.Reading, error) {
 	r.beside = metric.Reading{}
 	if len(r.batch) > 0 {
 		out.Newest = time.Now()
+	}
+	if r.again > 0 {
+		out.Again = time.Now().Add(r.again)
 	}
 	r.kept, r.batch = append(r.kept, r.batch...), nil
 	out.Cursor = []byte(strconv.Itoa(len(r.kept)))

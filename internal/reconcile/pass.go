@@ -14,9 +14,10 @@ import (
 	"github.com/haldane-project/haldane/internal/traffic"
 )
 
-// lookEvery is how often a judged run is looked at without an event; a failed
-// request of the canary brings a look at once.
-const lookEvery = 100 * time.Millisecond
+// lookEvery is how often a judged run is looked at without an event. What the
+// reader tells of brings a look at once, and where time alone makes evidence the
+// reader says when to look again (metric.Reading.Again).
+const lookEvery = time.Second
 
 // drainEvery is how often requests are counted that a version which has lost its
 // traffic still answers: nobody tells of the last one.
@@ -92,23 +93,30 @@ func (r *Reconciler) wake(w *worker, d rollout.Decision, o observation, acted bo
 		return o.in.Now
 	}
 	wake := d.Wake
-	if s := o.in.Split.Settles; o.in.Split.Pending && !s.IsZero() && (wake.IsZero() || s.Before(wake)) {
-		wake = s
+	if o.in.Split.Pending {
+		wake = sooner(wake, o.in.Split.Settles)
 	}
-	if due := w.differs.Add(r.Defer); !w.differs.IsZero() && (wake.IsZero() || due.Before(wake)) {
-		wake = due
+	if !w.differs.IsZero() {
+		wake = sooner(wake, w.differs.Add(r.Defer))
 	}
 	if d.Judge {
-		if look := o.in.Now.Add(lookEvery); wake.IsZero() || look.Before(wake) {
-			wake = look
-		}
+		wake = sooner(wake, o.in.Now.Add(lookEvery))
+	}
+	if d.Judge && w.session != nil {
+		wake = sooner(wake, w.session.again)
 	}
 	if drains(d.State, o.in.Split) {
-		if count := o.in.Now.Add(drainEvery); wake.IsZero() || count.Before(wake) {
-			wake = count
-		}
+		wake = sooner(wake, o.in.Now.Add(drainEvery))
 	}
 	return wake
+}
+
+// sooner is the earlier of two times; the zero time is never.
+func sooner(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
 }
 
 // drains reports whether a version that is leaving still answers requests.

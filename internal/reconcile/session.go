@@ -30,6 +30,7 @@ type session struct {
 	reader  metric.Reader
 	cursor  []byte
 	newest  time.Time
+	again   time.Time // when to read again if nothing wakes before; zero: the reader does not ask for it
 	missing string
 	caveats []string
 	shown   map[int]string // examples, by metric
@@ -169,6 +170,7 @@ func judged(run *rollout.Run) bool {
 func (s *session) read(ctx context.Context, in *rollout.Input) error {
 	s.steady.observe(in)
 	got, err := s.reader.Read(ctx)
+	s.again = got.Again
 	if err != nil {
 		s.missing = fmt.Sprintf("the evidence could not be read: %v", err)
 		return err

@@ -81,7 +81,11 @@ func TestHangIsEvidence(t *testing.T) {
 		})
 		r := w.open(t, p, nil)
 		values := func() (n, latencies int64) {
-			for _, s := range read(t, r).Samples {
+			got := read(t, r)
+			if d := time.Until(got.Again); d <= 0 || d > 100*time.Millisecond {
+				t.Errorf("to be read again after %s: nothing tells that a request has hung for too long", d)
+			}
+			for _, s := range got.Samples {
 				n += s.Batch.Canary.N * int64(1-min(s.Metric, 1))
 				for _, b := range s.Batch.Canary.Bins {
 					latencies += b.Count

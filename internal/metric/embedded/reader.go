@@ -18,6 +18,10 @@ import (
 // quiet is how long evidence may be absent before a reading says so.
 const quiet = 10 * time.Second
 
+// readEvery is how often what is under way is asked for its age, which nothing
+// tells (Reading.Again).
+const readEvery = 100 * time.Millisecond
+
 // past is how much of stable's time before a run the judge starts from
 // (judge.md 5.2).
 const past = 60 * time.Second
@@ -121,7 +125,7 @@ func (r *reader) Read(ctx context.Context) (metric.Reading, error) {
 	out.Caveats = append(out.Caveats, r.met.caveats()...)
 	out.Examples = r.met.examples()
 	out.Newest = latest(r.seen[0], r.seen[1], newest)
-	out.Missing = r.missing(now, got)
+	out.Missing, out.Again = r.missing(now, got), now.Add(readEvery)
 	r.cursor.Facts = r.requests.facts.known
 	var err error
 	out.Cursor, err = r.cursor.bytes()

@@ -177,6 +177,9 @@ func (r *reader) Read(ctx context.Context) (metric.Reading, error) {
 		if got.Newest.After(out.Newest) {
 			out.Newest = got.Newest
 		}
+		if a := got.Again; !a.IsZero() && (out.Again.IsZero() || a.Before(out.Again)) {
+			out.Again = a
+		}
 		if got.Missing != "" {
 			missing = append(missing, got.Missing)
 		}

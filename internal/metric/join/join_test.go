@@ -107,11 +107,11 @@ func TestEachMetricComesFromItsPart(t *testing.T) {
 	if err != nil || h[0].N != 6 || h[1].N != 8 || h[2].N != 7 {
 		t.Errorf("history %+v %v", h, err)
 	}
-	pods.reading = metric.Reading{Samples: []metric.Sample{{Metric: 0}}, Cursor: []byte(`{"a":2}`), Newest: begun.Add(time.Second), Missing: "no pod"}
+	pods.reading = metric.Reading{Samples: []metric.Sample{{Metric: 0}}, Cursor: []byte(`{"a":2}`), Newest: begun.Add(time.Second), Missing: "no pod", Again: begun.Add(time.Minute)}
 	proxy.reading = metric.Reading{
 		Samples: []metric.Sample{{Metric: 0}, {Metric: 1}}, Placebo: []metric.Sample{{Metric: 1}},
 		Division: []judge.Batch{{Share: 0.1}}, Cursor: []byte(`"c"`), Newest: begun,
-		Critical: "harm", Caveats: []string{"a colder cache"},
+		Critical: "harm", Caveats: []string{"a colder cache"}, Again: begun.Add(time.Second),
 	}
 	got, err := r.Read(t.Context())
 	if err != nil || len(got.Samples) != 3 || len(got.Division) != 1 || !got.Newest.Equal(begun.Add(time.Second)) || got.Missing != "no pod" {
@@ -119,6 +119,9 @@ func TestEachMetricComesFromItsPart(t *testing.T) {
 	}
 	if got.Samples[0].Metric != 1 || got.Samples[1].Metric != 0 || got.Samples[2].Metric != 2 || got.Placebo[0].Metric != 2 {
 		t.Errorf("samples of metrics %+v, placebo of %+v", got.Samples, got.Placebo)
+	}
+	if !got.Again.Equal(begun.Add(time.Second)) {
+		t.Errorf("to be read again at %s, the first part asked for %s", got.Again, begun.Add(time.Second))
 	}
 	if got.Critical != "harm" || len(got.Caveats) != 1 {
 		t.Errorf("critical %q, caveats %q", got.Critical, got.Caveats)

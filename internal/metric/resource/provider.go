@@ -111,7 +111,7 @@ func (p *Provider) Open(ctx context.Context, s metric.Subject, saved []byte) (me
 			return nil, fmt.Errorf("open the evidence of run %s: the saved cursor is not one of this provider: %w", s.Run, err)
 		}
 	}
-	r := &reader{provider: p, subject: s, cursor: c, opened: p.options.Now(), wake: make(chan struct{}), names: [2]string{s.Stable.Name, s.Canary.Name}}
+	r := &reader{provider: p, subject: s, cursor: c, opened: p.options.Now(), wake: make(chan struct{}, 1), names: [2]string{s.Stable.Name, s.Canary.Name}}
 	if r.cursor.Pods == nil {
 		r.cursor.Pods = map[string]mark{}
 	}
@@ -121,7 +121,7 @@ func (p *Provider) Open(ctx context.Context, s metric.Subject, saved []byte) (me
 		}
 	}
 	if slices.ContainsFunc(s.Metrics, func(m release.Metric) bool { return m.Source.Process != "" }) {
-		r.sampler = startSampler(p, s, c.Usage)
+		r.sampler = startSampler(p, s, c.Usage, r.wake)
 	}
 	return r, nil
 }
@@ -140,8 +140,8 @@ type reader struct {
 	closed bool
 }
 
-// Wake implements metric.Reader: a pod that is not ready any more wakes the pass
-// by itself.
+// Wake implements metric.Reader: new figures do. A pod that is not ready any more
+// wakes the pass by itself.
 func (r *reader) Wake() <-chan struct{} { return r.wake }
 
 // History implements metric.Reader: nothing was asked before the run.

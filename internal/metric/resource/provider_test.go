@@ -281,6 +281,11 @@ func TestUseOfPods(t *testing.T) {
 			return nil
 		})
 	}
+	select {
+	case <-r.Wake():
+	default:
+		t.Error("new figures did not wake")
+	}
 	for _, s := range samples {
 		want := [2]float64{0.3, 0.9}
 		if s.Metric == 1 {

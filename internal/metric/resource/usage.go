@@ -55,6 +55,7 @@ type sampler struct {
 	subject  metric.Subject
 	cancel   context.CancelFunc
 	done     chan struct{}
+	wake     chan<- struct{} // after figures were taken
 
 	mu      sync.Mutex
 	pending [][2]use
@@ -63,9 +64,9 @@ type sampler struct {
 	why     string
 }
 
-func startSampler(p *Provider, s metric.Subject, last time.Time) *sampler {
+func startSampler(p *Provider, s metric.Subject, last time.Time, wake chan<- struct{}) *sampler {
 	ctx, cancel := context.WithCancel(context.Background())
-	x := &sampler{provider: p, subject: s, cancel: cancel, done: make(chan struct{}), last: last, got: p.options.Now()}
+	x := &sampler{provider: p, subject: s, cancel: cancel, done: make(chan struct{}), wake: wake, last: last, got: p.options.Now()}
 	go x.run(ctx)
 	return x
 }
@@ -112,6 +113,10 @@ func (s *sampler) sample(ctx context.Context) {
 	s.last, s.got = pair[canary].at, s.provider.options.Now()
 	if len(s.pending) < maxPending {
 		s.pending = append(s.pending, pair)
+	}
+	select {
+	case s.wake <- struct{}{}:
+	default:
 	}
 }
 

@@ -166,16 +166,32 @@ func (r *reader) Read(ctx context.Context) (metric.Reading, error) {
 		}
 	}
 	out, err := readings[use], failures[use]
+	out.Again = r.again(readings)
 	if use != r.cursor.Use { // what it saw until now, the other one may have told
 		out.Samples, out.Placebo, out.Division, out.Counted = nil, nil, nil, nil
 		r.cursor.Use = use
 	}
 	if err != nil {
-		out = metric.Reading{Missing: cmp.Or(out.Missing, err.Error())}
+		out = metric.Reading{Missing: cmp.Or(out.Missing, err.Error()), Again: out.Again}
 	}
 	var encode error
 	out.Cursor, encode = json.Marshal(r.cursor)
 	return out, encode
+}
+
+// again is when the first of the readers wants to be read again, or the patience
+// with the one in use ends. Where it has ended, one that has evidence again wakes.
+func (r *reader) again(readings []metric.Reading) time.Time {
+	var first time.Time
+	if end := r.without.Add(Patience); !r.without.IsZero() && end.After(time.Now()) {
+		first = end
+	}
+	for _, x := range readings {
+		if !x.Again.IsZero() && (first.IsZero() || x.Again.Before(first)) {
+			first = x.Again
+		}
+	}
+	return first
 }
 
 // preferred goes back to one that is preferred to the one in use, once it has evidence.

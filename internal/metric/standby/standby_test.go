@@ -100,9 +100,12 @@ func TestTheNextTakesOver(t *testing.T) {
 		if seen != 10 || last.Missing != "it is gone" {
 			t.Errorf("at once: %d requests, missing %q", seen, last.Missing)
 		}
+		if last.Again.Sub(time.Now()) != standby.Patience {
+			t.Errorf("the patience ends in %s, and it is to be read at %s", standby.Patience, last.Again)
+		}
 		time.Sleep(standby.Patience)
 		read(5)
-		if seen != 10 || last.Missing != "" {
+		if seen != 10 || last.Missing != "" || !last.Again.IsZero() {
 			t.Errorf("after the change: %d requests, missing %q", seen, last.Missing)
 		}
 		read(7)
