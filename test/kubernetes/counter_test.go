@@ -20,6 +20,7 @@ func abreast(t *testing.T, lanes, n int, strategy, metrics string, env []string,
 	var running sync.WaitGroup
 	for lane := range min(lanes, n) {
 		s := &scenario{world: stage.begin(t)}
+		s.promise = "1%"
 		running.Go(func() {
 			s.serve(1, strategy, metrics, env...)
 			tr := s.load(rate)

@@ -8,6 +8,7 @@
 package kubernetes
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -76,6 +77,7 @@ type world struct {
 	traefik *cluster.Traefik
 	url     string            // of the app
 	way     http.RoundTripper // to it; nil: the address in url
+	promise string            // falseRollback; empty: sure
 }
 
 const app = `
@@ -127,9 +129,15 @@ spec:
     gatewayAPI: {service: hello, routes: [{name: hello}], settle: 1s}
   strategy: %s
   analysis:
+    falseRollback: %s
     %s
     metrics: [%s]
 `
+
+// sure is the chance of a false rollback in tests that are not about it: of as many
+// good versions as there are in all the tests one would now and then be rolled back
+// at the usual 1%.
+const sure = "0.01%"
 
 // errorsOnly is one metric in place of the defaults, errors and latency.
 const errorsOnly = "{name: errors, kind: errors}"
@@ -176,7 +184,7 @@ func (w *world) declare(strategy, metrics string) {
 // declareFrom is the same with another source of the evidence.
 func (w *world) declareFrom(source, strategy, metrics string) {
 	w.Helper()
-	w.Apply(w.T, w.ns, fmt.Sprintf(release, strategy, source, metrics))
+	w.Apply(w.T, w.ns, fmt.Sprintf(release, strategy, cmp.Or(w.promise, sure), source, metrics))
 }
 
 // canary is a strategy of these steps.

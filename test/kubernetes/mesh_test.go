@@ -31,6 +31,7 @@ spec:
   traffic: {istio: {service: hello}}
   strategy: {canary: {steps: [{weight: 10}, {weight: 50}]}, bake: 2s}
   analysis:
+    falseRollback: 0.01%
     scrape: {port: 8080, layout: http}
     metrics: [{name: errors, kind: errors}]
 `

@@ -21,6 +21,7 @@ spec:
   traffic: {embedded: {listen: %q}}
   strategy: {canary: {steps: [{weight: 50}]}, bake: 1s}
   analysis:
+    falseRollback: 1%%
     metrics:
     - {name: errors, kind: errors, margin: "50%% or +3%%"}
     - %s

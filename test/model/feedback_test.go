@@ -55,6 +55,7 @@ spec:
   traffic: {embedded: {listen: %q, model: {}, feedback: {}, sticky: {header: X-User}}}
   strategy: {canary: {steps: [{weight: 50}]}, bake: 1s}
   analysis:
+    falseRollback: 1%%
     minRequests: 300
     metrics:
     - {name: errors, kind: errors, margin: "50%% or +5%%"}
