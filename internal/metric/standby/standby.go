@@ -25,13 +25,35 @@ const Patience = 3 * time.Second
 // Provider chooses among those that a release has.
 type Provider struct {
 	of func(context.Context, release.Release) ([]metric.Provider, error)
+
+	mu  sync.Mutex
+	use map[string]int // by release: the one that its last run ended with, where it was not the first
 }
 
 var _ metric.Provider = (*Provider)(nil)
 
 // New returns a Provider; of gives a release's providers, by preference.
 func New(of func(context.Context, release.Release) ([]metric.Provider, error)) *Provider {
-	return &Provider{of: of}
+	return &Provider{of: of, use: map[string]int{}}
+}
+
+// begin is the provider that a run begins with: the one that the release's last
+// run ended with, so that one that is away for long costs the patience once.
+func (p *Provider) begin(release string) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.use[release]
+}
+
+// end notes what a run ended with.
+func (p *Provider) end(release string, use int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if use == 0 {
+		delete(p.use, release)
+		return
+	}
+	p.use[release] = use
 }
 
 // Check implements metric.Provider: each of the release's providers must be able
@@ -58,16 +80,17 @@ func (p *Provider) Open(ctx context.Context, s metric.Subject, saved []byte) (me
 	if len(list) == 0 {
 		return nil, fmt.Errorf("release %s has no source of evidence: name one in spec.analysis.scrape or spec.analysis.prometheus", s.Release.Name)
 	}
-	c := cursor{}
+	c := cursor{Use: p.begin(s.Release.Name)}
 	if len(saved) > 0 {
 		if err := json.Unmarshal(saved, &c); err != nil {
 			return nil, fmt.Errorf("open the evidence of run %s: the saved cursor is not one of this provider: %w", s.Run, err)
 		}
 	}
 	if len(c.Cursors) != len(list) { // the manifest named others then
-		c = cursor{Cursors: make([]json.RawMessage, len(list))}
+		c = cursor{Cursors: make([]json.RawMessage, len(list)), Use: min(c.Use, len(list)-1)}
 	}
 	r := &reader{cursor: c, wake: make(chan struct{}, 1), stop: make(chan struct{})}
+	r.end = func() { p.end(s.Release.Name, r.cursor.Use) }
 	for i, one := range list {
 		x, err := one.Open(ctx, s, c.Cursors[i])
 		if err != nil {
@@ -93,6 +116,7 @@ type reader struct {
 	stop    chan struct{}
 	wakes   sync.WaitGroup
 	once    sync.Once
+	end     func()
 }
 
 func (r *reader) forward(from <-chan struct{}) {
@@ -213,6 +237,7 @@ func (r *reader) Close() error {
 	r.once.Do(func() {
 		close(r.stop)
 		r.wakes.Wait()
+		r.end()
 		for _, x := range r.readers {
 			errs = append(errs, x.Close())
 		}

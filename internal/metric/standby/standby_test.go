@@ -59,18 +59,61 @@ func (s *source) Close() error          { s.closed = true; return nil }
 
 func open(t *testing.T, saved []byte, sources ...*source) metric.Reader {
 	t.Helper()
-	p := standby.New(func(context.Context, release.Release) ([]metric.Provider, error) {
+	return run(t, of(sources...), "hello-1", saved)
+}
+
+func of(sources ...*source) *standby.Provider {
+	return standby.New(func(context.Context, release.Release) ([]metric.Provider, error) {
 		var list []metric.Provider
 		for _, s := range sources {
 			list = append(list, s)
 		}
 		return list, nil
 	})
-	r, err := p.Open(t.Context(), metric.Subject{Run: "hello-1"}, saved)
+}
+
+func run(t *testing.T, p *standby.Provider, id string, saved []byte) metric.Reader {
+	t.Helper()
+	r, err := p.Open(t.Context(), metric.Subject{Run: id, Release: release.Release{Name: "shop/hello"}}, saved)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return r
+}
+
+// TestTheNextRunGoesOnWithTheOneInUse: a source that stays away costs the patience
+// once, not in each run, and one that is back is used at once.
+func TestTheNextRunGoesOnWithTheOneInUse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		first, second := &source{name: "first", missing: "it is gone"}, &source{name: "second"}
+		p := of(first, second)
+		read := func(r metric.Reader, want int64, missing string) {
+			t.Helper()
+			second.pending += 5
+			got, err := r.Read(t.Context())
+			seen := int64(0)
+			for _, s := range got.Samples {
+				seen += s.Batch.Canary.N
+			}
+			if err != nil || seen != want || got.Missing != missing {
+				t.Errorf("%d requests, missing %q, %v; expected %d, missing %q", seen, got.Missing, err, want, missing)
+			}
+		}
+		r := run(t, p, "hello-1", nil)
+		read(r, 0, "it is gone")
+		time.Sleep(standby.Patience)
+		read(r, 0, "")
+		r.Close()
+		r = run(t, p, "hello-2", nil)
+		read(r, 5, "")
+		first.missing = ""
+		read(r, 0, "") // the price of the change back
+		r.Close()
+		first.missing = "it is gone again"
+		r = run(t, p, "hello-3", nil)
+		defer r.Close()
+		read(r, 0, "it is gone again")
+	})
 }
 
 // TestTheNextTakesOver: after a while without evidence, once, and back.
@@ -100,7 +143,7 @@ func TestTheNextTakesOver(t *testing.T) {
 		if seen != 10 || last.Missing != "it is gone" {
 			t.Errorf("at once: %d requests, missing %q", seen, last.Missing)
 		}
-		if last.Again.Sub(time.Now()) != standby.Patience {
+		if time.Until(last.Again) != standby.Patience {
 			t.Errorf("the patience ends in %s, and it is to be read at %s", standby.Patience, last.Again)
 		}
 		time.Sleep(standby.Patience)
