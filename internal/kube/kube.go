@@ -88,7 +88,7 @@ func New(o Options) (*Shell, error) {
 	lease, renew, retry := leaseDuration, renewDeadline, retryPeriod
 	stopping := 20 * time.Second
 	m, err := manager.New(o.Config, manager.Options{
-		Scheme: o.Scheme, Logger: ctrlLog, Cache: cacheOptions(o),
+		Scheme: o.Scheme, Logger: ctrlLog, Cache: cacheOptions(o), MapperProvider: newMapper,
 		Metrics: metricsserver.Options{BindAddress: o.Metrics, SecureServing: true,
 			FilterProvider: filters.WithAuthenticationAndAuthorization},
 		HealthProbeBindAddress: o.Health,
