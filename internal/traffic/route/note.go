@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -59,7 +60,7 @@ func (r *Router) read(ctx context.Context, s Setup, p Part, live bool) (*held, e
 	case err != nil:
 		return nil, fmt.Errorf("read %s: %w", p, err)
 	}
-	h.obj = u.DeepCopy()
+	h.obj = u
 	if h.list, err = listOf(h.obj, p.Path); err != nil {
 		return nil, fmt.Errorf("%s: %w", p, err)
 	}
@@ -158,6 +159,9 @@ func ownList(p Part) []any {
 
 // equal compares what may have been through JSON.
 func equal(a, b any) bool {
+	if reflect.DeepEqual(a, b) {
+		return true // what is one in memory is one as JSON
+	}
 	x, err1 := json.Marshal(a)
 	y, err2 := json.Marshal(b)
 	return err1 == nil && err2 == nil && bytes.Equal(x, y)
