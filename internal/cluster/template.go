@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -17,15 +18,17 @@ import (
 // the label by which ReplicaSets tell their pods apart, so that a Deployment's
 // template and those of the ReplicaSets made from it have one identity.
 func TemplateID(t corev1.PodTemplateSpec) release.VersionID {
-	c := t.DeepCopy()
-	delete(c.Labels, appsv1.DefaultDeploymentUniqueLabelKey)
-	if len(c.Labels) == 0 {
-		c.Labels = nil
+	if _, has := t.Labels[appsv1.DefaultDeploymentUniqueLabelKey]; has {
+		t.Labels = maps.Clone(t.Labels) // the caller's
+		delete(t.Labels, appsv1.DefaultDeploymentUniqueLabelKey)
 	}
-	if len(c.Annotations) == 0 {
-		c.Annotations = nil
+	if len(t.Labels) == 0 {
+		t.Labels = nil
 	}
-	b, err := json.Marshal(c)
+	if len(t.Annotations) == 0 {
+		t.Annotations = nil
+	}
+	b, err := json.Marshal(&t)
 	if err != nil {
 		panic(fmt.Sprintf("a pod template does not encode: %v", err)) // plain data always does
 	}

@@ -22,7 +22,8 @@ type state struct {
 	sets   []set
 }
 
-// set is one ReplicaSet of either Deployment, or of none while it is handed over.
+// set is one ReplicaSet of either Deployment, or of none while it is handed over;
+// it is the cache's own, only to be read.
 type set struct {
 	*appsv1.ReplicaSet
 	version release.VersionID
@@ -75,7 +76,7 @@ func (r *Runtime) deployment(ctx context.Context, k types.NamespacedName) (*apps
 	if d.DeletionTimestamp != nil && d.Name == k.Name && len(d.Finalizers) == 0 {
 		return nil, nil // on its way out
 	}
-	return d.DeepCopy(), nil
+	return &d, nil
 }
 
 func (r *Runtime) readSets(ctx context.Context, s *state) error {
@@ -84,7 +85,7 @@ func (r *Runtime) readSets(ctx context.Context, s *state) error {
 		return fmt.Errorf("the selector of Deployment %s: %w", s.key, err)
 	}
 	var list appsv1.ReplicaSetList
-	if err := r.client.List(ctx, &list, client.InNamespace(s.key.Namespace), client.MatchingLabelsSelector{Selector: selector}); err != nil {
+	if err := r.client.List(ctx, &list, client.InNamespace(s.key.Namespace), client.MatchingLabelsSelector{Selector: selector}, client.UnsafeDisableDeepCopy); err != nil {
 		return fmt.Errorf("list the ReplicaSets of Deployment %s: %w", s.key, err)
 	}
 	for i := range list.Items {
