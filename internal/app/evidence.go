@@ -178,7 +178,7 @@ func (e *evidence) variables(ctx context.Context, rel release.Release, role stri
 func (e *evidence) pods(ctx context.Context, rel release.Release, namespace string, labels map[string]string) ([]string, error) {
 	var list corev1.PodList
 	ns := cmp.Or(namespace, cluster.Key(rel.Name).Namespace)
-	if err := e.client.List(ctx, &list, client.InNamespace(ns), client.MatchingLabels(labels)); err != nil {
+	if err := e.client.List(ctx, &list, client.InNamespace(ns), client.MatchingLabels(labels), client.UnsafeDisableDeepCopy); err != nil {
 		return nil, err
 	}
 	var out []string

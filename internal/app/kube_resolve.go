@@ -179,7 +179,7 @@ func (v *clusterView) owner(ctx context.Context, key types.NamespacedName, deplo
 // elder is the oldest Release of a Deployment where that is another one; empty: it is not.
 func (v *clusterView) elder(ctx context.Context, key types.NamespacedName, deployment string) (string, error) {
 	var list v1alpha1.ReleaseList
-	if err := v.client.List(ctx, &list, client.InNamespace(key.Namespace), client.MatchingFields{kube.ByDeployment: deployment}); err != nil {
+	if err := v.client.List(ctx, &list, client.InNamespace(key.Namespace), client.MatchingFields{kube.ByDeployment: deployment}, client.UnsafeDisableDeepCopy); err != nil {
 		return "", fmt.Errorf("list the Releases of Deployment %s in namespace %s: %w", deployment, key.Namespace, err)
 	}
 	var own *v1alpha1.Release

@@ -60,6 +60,7 @@ func (c *Client) Get(ctx context.Context, key client.ObjectKey, obj client.Objec
 }
 
 // List reads objects from the cache; it may miss own writes of the last moments.
+// With client.UnsafeDisableDeepCopy they are the cache's own, only to be read.
 func (c *Client) List(ctx context.Context, list client.ObjectList, opts ...client.ListOption) error {
 	return c.cached.List(ctx, list, opts...)
 }

@@ -17,8 +17,8 @@ import (
 
 // Sets are the ReplicaSets of a release's two Deployments.
 type Sets struct {
-	Deployment *appsv1.Deployment // the user's
-	List       []appsv1.ReplicaSet
+	Deployment *appsv1.Deployment  // the user's
+	List       []appsv1.ReplicaSet // the cache's own, only to be read
 }
 
 // Sets reads those of a release from the cache.
@@ -40,7 +40,7 @@ func (c *Client) Sets(ctx context.Context, rel release.Release) (Sets, error) {
 		return Sets{}, fmt.Errorf("the selector of Deployment %s: %w", key, err)
 	}
 	var list appsv1.ReplicaSetList
-	if err := c.List(ctx, &list, client.InNamespace(key.Namespace), client.MatchingLabelsSelector{Selector: selector}); err != nil {
+	if err := c.List(ctx, &list, client.InNamespace(key.Namespace), client.MatchingLabelsSelector{Selector: selector}, client.UnsafeDisableDeepCopy); err != nil {
 		return Sets{}, fmt.Errorf("list the ReplicaSets of Deployment %s: %w", key, err)
 	}
 	return Sets{Deployment: &d, List: list.Items}, nil

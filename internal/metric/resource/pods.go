@@ -46,7 +46,7 @@ func find(ctx context.Context, c Reader, s metric.Subject) (fleet, error) {
 		version[sets[i].UID] = cluster.TemplateID(sets[i].Spec.Template)
 	}
 	var pods corev1.PodList
-	if err := c.List(ctx, &pods, client.InNamespace(f.namespace), client.MatchingLabelsSelector{Selector: selector}); err != nil {
+	if err := c.List(ctx, &pods, client.InNamespace(f.namespace), client.MatchingLabelsSelector{Selector: selector}, client.UnsafeDisableDeepCopy); err != nil {
 		return f, fmt.Errorf("list the pods of release %s: %w", s.Release.Name, err)
 	}
 	for i := range pods.Items {

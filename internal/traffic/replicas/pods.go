@@ -16,7 +16,7 @@ import (
 // reached counts the ready pods of each version that a Service leads to.
 func (r *Router) reached(ctx context.Context, rel release.Release, name string, x cluster.Sets) (map[release.VersionID]int32, error) {
 	var list discoveryv1.EndpointSliceList
-	if err := r.client.List(ctx, &list, client.InNamespace(cluster.Key(rel.Name).Namespace), client.MatchingLabels{discoveryv1.LabelServiceName: name}); err != nil {
+	if err := r.client.List(ctx, &list, client.InNamespace(cluster.Key(rel.Name).Namespace), client.MatchingLabels{discoveryv1.LabelServiceName: name}, client.UnsafeDisableDeepCopy); err != nil {
 		return nil, fmt.Errorf("list the endpoints of Service %s: %w", name, err)
 	}
 	pods := map[string]bool{} // one stands in a slice for each family of addresses

@@ -67,7 +67,7 @@ func (r *Router) left(ctx context.Context, s Setup, t traffic.Target, parts []*h
 // leads; empty: there is none.
 func (r *Router) stranger(ctx context.Context, s Setup, x cluster.Sets, v release.VersionID) (string, error) {
 	var list discoveryv1.EndpointSliceList
-	if err := r.client.List(ctx, &list, client.InNamespace(s.Namespace), client.MatchingLabels{discoveryv1.LabelServiceName: s.Service}); err != nil {
+	if err := r.client.List(ctx, &list, client.InNamespace(s.Namespace), client.MatchingLabels{discoveryv1.LabelServiceName: s.Service}, client.UnsafeDisableDeepCopy); err != nil {
 		return "", fmt.Errorf("list the endpoints of Service %s: %w", s.Service, err)
 	}
 	for _, slice := range list.Items {

@@ -203,7 +203,7 @@ func (r *Router) ready(ctx context.Context, s Setup, slot Slot, x cluster.Sets) 
 		service = s.Service
 	}
 	var list discoveryv1.EndpointSliceList
-	if err := r.client.List(ctx, &list, client.InNamespace(s.Namespace), client.MatchingLabels{discoveryv1.LabelServiceName: service}); err != nil {
+	if err := r.client.List(ctx, &list, client.InNamespace(s.Namespace), client.MatchingLabels{discoveryv1.LabelServiceName: service}, client.UnsafeDisableDeepCopy); err != nil {
 		return 0, fmt.Errorf("list the endpoints of Service %s: %w", service, err)
 	}
 	n := 0

@@ -35,7 +35,7 @@ func (r *Runtime) Observe(ctx context.Context, rel release.Release) (workload.Fl
 		return workload.Fleet{}, fmt.Errorf("the selector of Deployment %s: %w", s.key, err)
 	}
 	var pods corev1.PodList
-	if err := r.client.List(ctx, &pods, client.InNamespace(s.key.Namespace), client.MatchingLabelsSelector{Selector: selector}); err != nil {
+	if err := r.client.List(ctx, &pods, client.InNamespace(s.key.Namespace), client.MatchingLabelsSelector{Selector: selector}, client.UnsafeDisableDeepCopy); err != nil {
 		return workload.Fleet{}, fmt.Errorf("list the pods of Deployment %s: %w", s.key, err)
 	}
 	return s.fleet(pods.Items), nil
