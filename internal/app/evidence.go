@@ -38,7 +38,8 @@ type evidence struct {
 // How often the controller reads a router's counters while a run is judged: half
 // of it is the time that a failed request waits on average until it is seen. A page
 // of a thousand series costs some hundredths of a core; one that takes long is read
-// less often.
+// less often. After a failure of the canary it is half of the interval for a while
+// (scraped/pace.go).
 const (
 	scrapeEvery   = 100 * time.Millisecond
 	scrapeSparing = 250 * time.Millisecond

@@ -3,7 +3,7 @@
 // while a run is judged, and reads that store as a Prometheus server is read. It
 // knows no router and no Kubernetes API: who does tells it which pods there are.
 //
-// Read this file first, then target.go (what is scraped).
+// Read this file first, then target.go (what is scraped) and pace.go (how often).
 package scraped
 
 import (
@@ -96,7 +96,7 @@ func (p *Provider) Open(ctx context.Context, s metric.Subject, cursor []byte) (m
 		p.end(x)
 		return nil, err
 	}
-	return &reader{Reader: inner, provider: p, scraping: x}, nil
+	return &reader{Reader: inner, provider: p, scraping: x, metrics: s.Metrics}, nil
 }
 
 // reader scrapes as long as it is open, and looks for pods at every read.
@@ -104,6 +104,7 @@ type reader struct {
 	metric.Reader
 	provider *Provider
 	scraping *scraping
+	metrics  []release.Metric
 }
 
 // Read implements metric.Reader.
@@ -111,7 +112,9 @@ func (r *reader) Read(ctx context.Context) (metric.Reading, error) {
 	if err := r.provider.refresh(ctx, r.scraping); err != nil {
 		return metric.Reading{}, fmt.Errorf("find the pods to scrape: %w", err)
 	}
-	return r.Reader.Read(ctx)
+	got, err := r.Reader.Read(ctx)
+	r.provider.follow(r.scraping, r.failed(got))
+	return got, err
 }
 
 // Close implements metric.Reader.

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -155,10 +156,19 @@ func traefik(_ release.Release, base prometheus.Options) (*prometheus.Provider, 
 func open(t *testing.T, addresses []string) (metric.Reader, func(promql string) float64) {
 	t.Helper()
 	store := opened(t)
-	p := scraped.New(scraped.Options{
-		Store:    store,
-		Provider: traefik,
-	})
+	return reading(t, store, addresses), func(promql string) float64 {
+		v, _, err := store.Value(t.Context(), promql, time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+}
+
+// reading opens a reader over a store.
+func reading(t *testing.T, store scraped.Store, addresses []string) metric.Reader {
+	t.Helper()
+	p := scraped.New(scraped.Options{Store: store, Provider: traefik})
 	metrics := []release.Metric{{Name: "errors", Kind: release.Errors}}
 	r, err := p.Open(t.Context(), metric.Subject{
 		Release: release.Release{Name: "shop/hello", Analysis: release.Analysis{Metrics: metrics, Scrape: &release.Scrape{
@@ -169,13 +179,7 @@ func open(t *testing.T, addresses []string) (metric.Reader, func(promql string) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	return r, func(promql string) float64 {
-		v, _, err := store.Value(t.Context(), promql, time.Now())
-		if err != nil {
-			t.Fatal(err)
-		}
-		return v
-	}
+	return r
 }
 
 // gateways serves routers' pods.
@@ -253,5 +257,75 @@ func TestCountersTellDivisionAndPlacebo(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// watched tells what a store was told to scrape.
+type watched struct {
+	*history.Store
+	quick atomic.Int64 // targets that are to be scraped quickly
+}
+
+func (w *watched) SetTargets(list []history.Target) {
+	var n int64
+	for _, t := range list {
+		if t.Quick {
+			n++
+		}
+	}
+	w.quick.Store(n)
+	w.Store.SetTargets(list)
+}
+
+// TestRouterIsScrapedQuicklyAfterAFailure: all of its pods, once the canary failed a
+// request, and every request counts once across the change of pace.
+func TestRouterIsScrapedQuicklyAfterAFailure(t *testing.T) {
+	pods := []*router{{counts: map[string]int{}}, {counts: map[string]int{}}}
+	count := func(code string, n int) {
+		for _, pod := range pods {
+			pod.count("hello-canary", code, n)
+			pod.count("hello-stable", "200", 9*n)
+		}
+	}
+	for _, pod := range pods {
+		pod.count("hello-stable", "200", 100) // before the run
+	}
+	store := &watched{Store: opened(t)}
+	r := reading(t, store, gateways(t, pods...))
+	defer r.Close()
+	var canary, bad, stable int64
+	read := func(n int64) func() bool {
+		return func() bool {
+			got, err := r.Read(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, s := range got.Samples {
+				canary, bad, stable = canary+s.Batch.Canary.N, bad+s.Batch.Canary.Bad, stable+s.Batch.Stable.N
+			}
+			return canary == n
+		}
+	}
+	eventually(t, "a scrape of both", func() bool {
+		up, _, err := store.Value(t.Context(), "sum(up)", time.Now())
+		return err == nil && up == 2
+	})
+	count("200", 1)
+	eventually(t, "the first ones", read(2))
+	if n := store.quick.Load(); n != 0 {
+		t.Errorf("%d pods are scraped quickly although no request has failed", n)
+	}
+	count("500", 1)
+	eventually(t, "the failures", read(4))
+	if n := store.quick.Load(); n != 2 {
+		t.Errorf("after failures %d of two pods are scraped quickly", n)
+	}
+	for i := range 20 {
+		count("500", 1)
+		eventually(t, "one more", read(int64(6+2*i)))
+	}
+	eventually(t, "stable's", func() bool { read(0)(); return stable == 9*44 })
+	if bad != 42 {
+		t.Errorf("%d failures of 42 are evidence", bad)
 	}
 }

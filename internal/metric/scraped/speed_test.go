@@ -24,8 +24,9 @@ import (
 )
 
 // BenchmarkVerdict: from the moment in which a router counted the third failure of
-// the canary to the judge's verdict, for intervals between scrapes, and the
-// processor time of scraping and reading a router's page of a thousand series.
+// the canary, mostly the last that the judge needs, to its verdict, for intervals
+// between scrapes, and the processor time of scraping and reading a router's page of
+// a thousand series.
 func BenchmarkVerdict(b *testing.B) {
 	for _, every := range []time.Duration{250 * time.Millisecond, 100 * time.Millisecond} {
 		b.Run(every.String(), func(b *testing.B) {
@@ -67,7 +68,8 @@ func BenchmarkVerdict(b *testing.B) {
 	}
 }
 
-// verdictAfter lets the canary fail three times at some moment of a new run.
+// verdictAfter lets the canary fail three times, as often as a fifth of its requests
+// would, from some moment of a new run on.
 func verdictAfter(b *testing.B, p *scraped.Provider, rel release.Release, gateway *router) time.Duration {
 	b.Helper()
 	metrics := []release.Metric{{Name: "errors", Kind: release.Errors}}
@@ -89,8 +91,8 @@ func verdictAfter(b *testing.B, p *scraped.Provider, rel release.Release, gatewa
 		gateway.count("hello-canary", "500", bad)
 		gateway.count("hello-stable", "200", 9*(good+bad))
 	}
-	failing, limit := time.Time{}, time.After(30*time.Second)
-	next := time.After(time.Second)
+	failed, failing, limit := 0, time.Time{}, time.After(30*time.Second)
+	next := time.After(time.Second + time.Duration(rand.IntN(250))*time.Millisecond)
 	load := time.NewTicker(50 * time.Millisecond) // 200 requests a second, a tenth of them to the canary
 	defer load.Stop()
 	for {
@@ -100,12 +102,12 @@ func verdictAfter(b *testing.B, p *scraped.Provider, rel release.Release, gatewa
 		case <-load.C:
 			serve(1, 0)
 		case <-next:
-			if failing.IsZero() {
-				failing = time.Now().Add(time.Duration(rand.IntN(250)) * time.Millisecond)
-				next = time.After(time.Until(failing))
-				continue
+			serve(0, 1)
+			failed, failing = failed+1, time.Now()
+			next = time.After(time.Duration(125+rand.IntN(250)) * time.Millisecond)
+			if failed == 3 {
+				next = time.After(time.Second) // the third is mostly enough
 			}
-			serve(0, 3)
 		case <-r.Wake():
 			got, err := r.Read(context.Background())
 			if err != nil {

@@ -22,6 +22,7 @@ type scraping struct {
 	rel     release.Release
 	roles   map[release.VersionID]string
 	targets []history.Target // sorted by URL
+	pace    pace
 }
 
 // Seen tells which instances of a release answer, after every pass.
@@ -89,16 +90,20 @@ func (p *Provider) set(x *scraping, list []history.Target) {
 	p.options.Store.SetTargets(p.targets())
 }
 
-// targets are those of all runs; what two of them want is scraped once.
+// targets are those of all runs; what two of them want is scraped once, and
+// quickly where one of them wants that.
 func (p *Provider) targets() []history.Target {
-	seen := map[string]bool{}
+	seen := map[string]int{} // where they are in all
 	var all []history.Target
 	for _, x := range p.open {
 		for _, t := range x.targets {
-			if !seen[t.URL] {
-				seen[t.URL] = true
+			i, known := seen[t.URL]
+			if !known {
+				i = len(all)
+				seen[t.URL] = i
 				all = append(all, t)
 			}
+			all[i].Quick = all[i].Quick || x.pace.quick
 		}
 	}
 	slices.SortFunc(all, func(a, b history.Target) int { return cmp.Compare(a.URL, b.URL) })

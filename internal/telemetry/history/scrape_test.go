@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/prometheus/common/model"
 )
 
 // instance is a version's process with metrics, served by f.
@@ -170,5 +172,30 @@ func TestOneLongScrapeSparesNoTarget(t *testing.T) {
 		if changed := s.spare("a", x.took, x.err); s.slow["a"] != x.slow || changed != (was != x.slow) {
 			t.Fatalf("look %d, %v %v: slow %v, changed %v; want slow %v", i, x.took, x.err, s.slow["a"], changed, x.slow)
 		}
+	}
+}
+
+// TestQuickTargetIsScrapedTwiceAsOften: for as long as it is to be, and never one
+// that takes long to answer.
+func TestQuickTargetIsScrapedTwiceAsOften(t *testing.T) {
+	target := instance(t, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "small 1\n") })
+	s, _ := opened(t, Options{Interval: 100 * time.Millisecond, Sparing: time.Second})
+	every := func() string {
+		for _, x := range s.scraper.manager.TargetsActive()[jobVersions] {
+			return x.GetValue(model.ScrapeIntervalLabel)
+		}
+		return ""
+	}
+	for _, x := range []struct {
+		quick, slow bool
+		want        string
+	}{{false, false, "100ms"}, {true, false, "50ms"}, {false, false, "100ms"}, {true, true, "1s"}} {
+		s.scraper.mu.Lock()
+		s.scraper.slow[target.URL] = x.slow
+		s.scraper.mu.Unlock()
+		target.Quick = x.quick
+		s.SetTargets([]Target{target})
+		eventually(t, "scraped every "+x.want, func() bool { return every() == x.want })
+		eventually(t, "it is read", func() bool { v, ok := value(t, s, "small"); return ok && v == 1 })
 	}
 }
