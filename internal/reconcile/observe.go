@@ -55,7 +55,10 @@ func (r *Reconciler) gather(ctx context.Context, w *worker, rec store.Record, in
 		}
 		return err
 	}
-	err = s.read(ctx, in)
+	if err = s.read(ctx, in); err == nil {
+		err = s.refused
+	}
+	s.refused = nil
 	in.Evidence = s.evidence(rec.State.Run)
 	return err
 }

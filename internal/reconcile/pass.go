@@ -51,6 +51,7 @@ func (r *Reconciler) pass(ctx context.Context, w *worker) (wake time.Time, gone 
 }
 
 func (r *Reconciler) once(ctx context.Context, w *worker) (wake time.Time, gone bool, err error) {
+	w.settled = nil
 	rec, err := r.Store.Get(ctx, w.name)
 	if errors.Is(err, store.ErrNotFound) {
 		return time.Time{}, true, nil
@@ -76,6 +77,7 @@ func (r *Reconciler) once(ctx context.Context, w *worker) (wake time.Time, gone 
 	err = errors.Join(o.err, err)
 	mended := w.lastErr != nil && err == nil
 	w.lastErr = err
+	w.keep(o, d, acted || mended, err)
 	if r.Seen != nil {
 		r.Seen(rel, d.State, w.fleet.Backends, d.Gone)
 	}

@@ -145,12 +145,32 @@ func (r *Reconciler) work(ctx context.Context, w *worker) {
 			return
 		}
 		timer.Reset(wait)
+		if !r.rest(ctx, w, timer, r.Now().Add(wait)) {
+			return
+		}
+	}
+}
+
+// rest waits until it is time for a pass, at due at the latest, and takes in
+// evidence that changes nothing meanwhile. False: ctx has ended.
+func (r *Reconciler) rest(ctx context.Context, w *worker, timer *time.Timer, due time.Time) bool {
+	for {
 		select {
 		case <-ctx.Done():
-			return
+			return false
 		case <-w.dirty:
-		case <-w.wakeup():
+			return true
 		case <-timer.C:
+			return true
+		case <-w.wakeup():
+		}
+		next, same := r.look(ctx, w)
+		if !same {
+			return true
+		}
+		if !next.IsZero() && next.Before(due) {
+			due = next
+			timer.Reset(max(0, due.Sub(r.Now())))
 		}
 	}
 }

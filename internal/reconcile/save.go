@@ -57,8 +57,7 @@ func (r *Reconciler) addEvidence(w *worker, rec store.Record, o observation, cha
 		return nil
 	}
 	now := o.in.Now
-	due := now.Sub(w.savedJudge) >= r.SaveEvery || now.Before(w.savedJudge)
-	if !changed && !due {
+	if !changed && !r.savesAt(w, now) {
 		return nil
 	}
 	state, err := w.session.snapshot()

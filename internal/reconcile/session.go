@@ -38,6 +38,7 @@ type session struct {
 	critical string
 	lost     string          // why the judge began anew, until that is saved; empty: it did not
 	found    []rollout.Event // of the placebo, until they are saved
+	refused  error           // what a look could not take in, until a pass tells it
 	canary   int64           // requests at the look before, for the observed share
 	stable   int64
 	seen     float64

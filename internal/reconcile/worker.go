@@ -26,6 +26,7 @@ type worker struct {
 	parsed     string // identity and generation that rel was parsed from
 	fleet      workload.Fleet
 	session    *session
+	settled    *settled  // the pass before changed nothing; nil: it did, or could not
 	lastErr    error     // what the pass before could not do
 	toldErr    string    // what was logged of it last
 	savedJudge time.Time // when the judge's state was last written
