@@ -86,16 +86,24 @@ func named(name, text string) string {
 
 // TestClusterManyPromotionsAtOnce: each of many runs at once writes as little as
 // one alone does, and the route once for each weight and thrice at its end. How long they take is
-// logged; HALDANE_LONG=1 makes them fifty, with the time that a gateway is given.
+// logged; HALDANE_LONG=1 makes them fifty, with the time that a gateway is given, once with steps
+// that end when their evidence is there and once with steps of ten seconds.
 func TestClusterManyPromotionsAtOnce(t *testing.T) {
-	n, settle := 5, "300ms"
-	if os.Getenv("HALDANE_LONG") != "" {
-		n, settle = 50, "3s"
+	if os.Getenv("HALDANE_LONG") == "" {
+		manyPromotions(t, 5, "300ms", "0s")
+		return
 	}
+	for _, hold := range []string{"0s", "10s"} {
+		t.Run("hold "+hold, func(t *testing.T) { manyPromotions(t, 50, "3s", hold) })
+	}
+}
+
+func manyPromotions(t *testing.T, n int, settle, hold string) {
 	s := newShop(t)
 	s.gateway()
 	s.evidence, s.saveEvery = newScript(), time.Hour
 	rel := strings.Replace(fourSteps, "{replicas: {}}", "{gatewayAPI: {service: hello, settle: "+settle+", routes: [{kind: HTTPRoute, name: hello}]}}", 1)
+	rel = strings.ReplaceAll(rel, "{weight:", "{hold: "+hold+", weight:")
 	names := []string{"hello"} // goes alone
 	for i := range n {
 		names = append(names, fmt.Sprintf("shop-%d", i))
