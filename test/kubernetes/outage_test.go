@@ -98,7 +98,7 @@ func (w *world) compared() error {
 		return errors.New("there is no run")
 	}
 	for _, m := range run.Metrics {
-		if m.Canary != "" && !strings.HasSuffix(m.Canary, " of 0") {
+		if run.CanaryRequests > 0 && run.StableRequests > 0 && m.Canary != "" && m.Canary != "no data" {
 			return nil
 		}
 	}

@@ -89,7 +89,7 @@ func (p *Provider) Open(ctx context.Context, s metric.Subject, saved []byte) (me
 	if len(c.Cursors) != len(list) { // the manifest named others then
 		c = cursor{Cursors: make([]json.RawMessage, len(list)), Use: min(c.Use, len(list)-1)}
 	}
-	r := &reader{cursor: c, wake: make(chan struct{}, 1), stop: make(chan struct{})}
+	r := &reader{began: s.Started, cursor: c, wake: make(chan struct{}, 1), stop: make(chan struct{})}
 	r.end = func() { p.end(s.Release.Name, r.cursor.Use) }
 	for i, one := range list {
 		x, err := one.Open(ctx, s, c.Cursors[i])
@@ -109,6 +109,7 @@ type cursor struct {
 }
 
 type reader struct {
+	began   time.Time // the run
 	readers []metric.Reader
 	cursor  cursor
 	without time.Time // since when the one in use has no evidence; zero: it has
@@ -178,7 +179,7 @@ func (r *reader) Read(ctx context.Context) (metric.Reading, error) {
 	switch {
 	case has(use):
 		r.without = time.Time{}
-		use = r.preferred(use, has)
+		use = r.preferred(use, func(i int) bool { return has(i) && readings[i].Newest.After(r.began) })
 	case r.without.IsZero():
 		r.without = now
 	case now.Sub(r.without) >= Patience:
@@ -218,10 +219,12 @@ func (r *reader) again(readings []metric.Reading) time.Time {
 	return first
 }
 
-// preferred goes back to one that is preferred to the one in use, once it has evidence.
-func (r *reader) preferred(use int, has func(int) bool) int {
+// preferred goes back to one that is preferred to the one in use, once it gives
+// evidence of the run: one that has just begun may miss none yet, and knows what was
+// before.
+func (r *reader) preferred(use int, gives func(int) bool) int {
 	for i := range use {
-		if has(i) {
+		if gives(i) {
 			return i
 		}
 	}

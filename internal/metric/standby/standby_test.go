@@ -24,6 +24,7 @@ type source struct {
 	wake    chan struct{}
 	closed  bool
 	refuses bool
+	newest  time.Time // of an earlier run
 }
 
 func (s *source) Check(context.Context, release.Release, []release.Metric) error {
@@ -46,8 +47,9 @@ func (s *source) Read(context.Context) (metric.Reading, error) {
 	if s.err != nil {
 		return metric.Reading{}, s.err
 	}
-	out := metric.Reading{Missing: s.missing, Cursor: []byte(`"` + s.name + `"`)}
+	out := metric.Reading{Missing: s.missing, Newest: s.newest, Cursor: []byte(`"` + s.name + `"`)}
 	if s.missing == "" && s.pending > 0 {
+		out.Newest = time.Now()
 		out.Samples = []metric.Sample{{Batch: judge.Batch{Canary: judge.Side{N: s.pending}}}}
 		s.pending = 0
 	}
@@ -74,7 +76,7 @@ func of(sources ...*source) *standby.Provider {
 
 func run(t *testing.T, p *standby.Provider, id string, saved []byte) metric.Reader {
 	t.Helper()
-	r, err := p.Open(t.Context(), metric.Subject{Run: id, Release: release.Release{Name: "shop/hello"}}, saved)
+	r, err := p.Open(t.Context(), metric.Subject{Run: id, Started: time.Now(), Release: release.Release{Name: "shop/hello"}}, saved)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,9 +106,13 @@ func TestTheNextRunGoesOnWithTheOneInUse(t *testing.T) {
 		time.Sleep(standby.Patience)
 		read(r, 0, "")
 		r.Close()
+		first.missing, first.newest = "", time.Now() // as of one that has just begun
 		r = run(t, p, "hello-2", nil)
 		read(r, 5, "")
-		first.missing = ""
+		first.missing = "it is gone"
+		read(r, 5, "")
+		time.Sleep(time.Second)
+		first.missing, first.pending = "", 5
 		read(r, 0, "") // the price of the change back
 		r.Close()
 		first.missing = "it is gone again"
