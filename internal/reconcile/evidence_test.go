@@ -26,9 +26,7 @@ func (h *house) counted() (stable, canary int64) {
 
 func TestJudgeAndCursorOutliveARestart(t *testing.T) {
 	in(t, func(t *testing.T) {
-		slow := step(1000)
-		slow.Hold = time.Hour
-		h := serving(t, slow)
+		h := holding(t)
 		for range 3 {
 			h.see(1000, 5, 100, 0)
 			pass(time.Second)
@@ -51,9 +49,7 @@ func TestJudgeAndCursorOutliveARestart(t *testing.T) {
 // A crash between reading and saving gives the same evidence again, once.
 func TestEvidenceThatWasNotSavedIsReadAgain(t *testing.T) {
 	in(t, func(t *testing.T) {
-		slow := step(1000)
-		slow.Hold = time.Hour
-		h := serving(t, slow)
+		h := holding(t)
 		h.see(1000, 0, 100, 0)
 		pass(2 * time.Second)
 		h.set(func() { h.saveErr = errDown })
@@ -145,9 +141,7 @@ func TestBatchThatIsRefusedHidesNoOther(t *testing.T) {
 // Whatever fails between, the kept evidence is what the judge's state has.
 func TestKeptEvidenceIsWhatTheJudgeHas(t *testing.T) {
 	in(t, func(t *testing.T) {
-		slow := step(1000)
-		slow.Hold = time.Hour
-		h := serving(t, slow)
+		h := holding(t)
 		kept := func() (n int64) {
 			t.Helper()
 			err := judge.ReadEvidence(bytes.NewReader(h.log.Bytes()), func(_ int, l judge.EvidenceLine) error {

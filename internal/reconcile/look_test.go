@@ -9,6 +9,25 @@ import (
 	"github.com/haldane-project/haldane/internal/metric"
 )
 
+// holding is a release whose run stays in its first step.
+func holding(t *testing.T) *house {
+	t.Helper()
+	slow := step(1000)
+	slow.Hold = time.Hour
+	return serving(t, slow)
+}
+
+// looking is one whose last pass changed nothing, so that evidence is looked at
+// before there is another.
+func looking(t *testing.T) *house {
+	t.Helper()
+	h := holding(t)
+	pass(100 * time.Millisecond)
+	h.see(1000, 0, 100, 0)
+	pass(3100 * time.Millisecond) // 100 ms since the last pass
+	return h
+}
+
 // reads is how often the evidence is read in a second in which nothing happens.
 func (h *house) reads() int {
 	n := h.set(func() {})
@@ -20,9 +39,7 @@ func (h *house) reads() int {
 // often as it asks for where time alone makes evidence.
 func TestAReaderThatWakesIsNotAskedAllTheTime(t *testing.T) {
 	in(t, func(t *testing.T) {
-		slow := step(1000)
-		slow.Hold = time.Hour
-		h := serving(t, slow)
+		h := holding(t)
 		defer h.stop()
 		h.see(1000, 0, 100, 0)
 		pass(10 * time.Second)
@@ -79,14 +96,8 @@ func TestAHoldEndsInTime(t *testing.T) {
 // comes, and the next pass is made when it would have been without it.
 func TestEvidenceThatChangesNothingObservesNothing(t *testing.T) {
 	in(t, func(t *testing.T) {
-		slow := step(1000)
-		slow.Hold = time.Hour
-		h := serving(t, slow)
+		h := looking(t)
 		defer h.stop()
-		pass(100 * time.Millisecond)
-		h.see(1000, 0, 100, 0)
-		pass(3 * time.Second)
-		pass(100 * time.Millisecond) // since the last pass
 		n := h.set(func() {})
 		for range 4 {
 			h.see(1000, 0, 100, 0)
@@ -110,13 +121,8 @@ func TestEvidenceThatChangesNothingObservesNothing(t *testing.T) {
 // and what ends the run does so.
 func TestALookKeepsNothingBack(t *testing.T) {
 	in(t, func(t *testing.T) {
-		slow := step(1000)
-		slow.Hold = time.Hour
-		h := serving(t, slow)
+		h := looking(t)
 		defer h.stop()
-		pass(100 * time.Millisecond)
-		h.see(1000, 0, 100, 0)
-		pass(3100 * time.Millisecond)
 		h.set(func() { h.batch = append(h.batch, metric.Sample{Metric: 7, Batch: judge.Batch{At: 1}}) })
 		h.see(1000, 0, 100, 0)
 		if !strings.Contains(h.logged.String(), "evidence of metric 7 refused") {
