@@ -64,7 +64,7 @@ func (l *ledger) total() (sum counts) {
 // due is how many of the units the canary was to get on average.
 func (l *ledger) due() (n float64) {
 	for _, r := range l.rows {
-		n += r.w * (r.nc + r.ns)
+		n += r.expected()
 	}
 	return n
 }
