@@ -27,7 +27,7 @@ spec:
   selector: {matchLabels: {app: hello}}
   template:
     metadata: {labels: {app: hello}}
-    spec: {containers: [{name: hello, image: "registry.example/hello:v1"}]}
+    spec: {containers: [{name: hello, image: "registry.example/%s"}]}
 ---
 apiVersion: haldane.dev/v1alpha1
 kind: Release
@@ -37,7 +37,6 @@ spec:
   traffic: {replicas: {}}
   strategy:
     canary: {steps: [{weight: 50, require: none, minRequests: 0}]}
-    readyDeadline: 20s
     bake: 0s
 `
 
@@ -50,15 +49,16 @@ type job struct {
 	env []string
 }
 
-// newJob starts a cluster with the controller and the application's first version.
-func newJob(t *testing.T) *job {
+// newJob starts a cluster with the controller and the application. v2, and what has
+// an environment, can not start, for good: no deadline is waited for.
+func newJob(t *testing.T, image string) *job {
 	t.Helper()
 	c := cluster.ControlPlane(t)
 	c.ApplyFiles(t, "", "../../deploy/crds")
 	ns, dir := c.Namespace(t), t.TempDir()
 	c.FakeKubelet(t, ns, func(p *corev1.Pod) cluster.PodState {
 		if app := p.Spec.Containers[0]; strings.HasSuffix(app.Image, ":v2") || len(app.Env) > 0 {
-			return cluster.PodState{Waiting: "CrashLoopBackOff", Restarts: 3}
+			return cluster.PodState{Waiting: "CreateContainerConfigError"}
 		}
 		return cluster.PodState{Ready: true}
 	})
@@ -75,15 +75,8 @@ func newJob(t *testing.T) *job {
 	}
 	j := &job{T: t, c: c, dir: dir, ns: ns, env: append(os.Environ(), "PATH="+dir+":/usr/bin:/bin", "KUBECONFIG="+c.Kubeconfig,
 		"RELEASE=hello", "NAMESPACE="+ns, "RUNNER_TEMP="+dir, "GITHUB_PATH="+filepath.Join(dir, "path"))}
-	c.Apply(t, ns, app)
+	c.Apply(t, ns, fmt.Sprintf(app, image))
 	j.controller(ns)
-	cluster.Eventually(t, cluster.Patience, "the first version", func() error {
-		out, err := j.command("haldane", "get", "-n", ns, "-o", "json", "hello").Output()
-		if err == nil && !bytes.Contains(out, []byte(`"Ready"`)) {
-			err = errors.New(string(out))
-		}
-		return err
-	})
 	return j
 }
 
@@ -162,9 +155,10 @@ func (j *job) deploy(image string) {
 // TestJob: what became of a version is told by exit code, outputs, annotation and
 // summary.
 func TestJob(t *testing.T) {
-	j := newJob(t)
+	j := newJob(t, "hello:v1")
+	j.haldane("wait", "hello", "--timeout", "5m")
 
-	j.deploy("registry.example/hello:v2") // crashes
+	j.deploy("registry.example/hello:v2") // can not start
 	log, code, out, summary := j.step("wait.sh", "TIMEOUT=5m")
 	if code != 2 || out["phase"] != "RolledBack" || out["reason"] == "" || !strings.Contains(log, "::error title=hello not released::") {
 		t.Errorf("v2: exit code %d, outputs %v\n%s", code, out, log)
@@ -186,11 +180,11 @@ func TestJob(t *testing.T) {
 	}
 
 	// A bad one again, whose image keeps its tag: the run before is not its run.
-	if out, err := j.command("kubectl", "-n", j.ns, "set", "env", "deployment/hello", "CRASH=yes").CombinedOutput(); err != nil {
+	if out, err := j.command("kubectl", "-n", j.ns, "set", "env", "deployment/hello", "BAD=yes").CombinedOutput(); err != nil {
 		t.Fatalf("set env: %v: %s", err, out)
 	}
 	if log, code, out, _ = j.step("wait.sh", "TIMEOUT=5m"); code != 2 || out["phase"] != "RolledBack" {
-		t.Errorf("v3 that crashes: exit code %d, outputs %v\n%s", code, out, log)
+		t.Errorf("v3 that can not start: exit code %d, outputs %v\n%s", code, out, log)
 	}
 
 	log, code, _, _ = j.step("wait.sh", "TIMEOUT=5m", "RELEASE=nobody")
@@ -201,7 +195,7 @@ func TestJob(t *testing.T) {
 
 // TestNothingIsRun: what inputs hold is text.
 func TestNothingIsRun(t *testing.T) {
-	j := newJob(t)
+	j := newJob(t, "hello:v1")
 	trap := filepath.Join(j.dir, "trap")
 	evil := fmt.Sprintf("hello; touch %[1]s $(touch %[1]s) `touch %[1]s`\n::set-output name=phase::Promoted\nphase=Promoted", trap)
 	for _, script := range []string{"deploy.sh", "wait.sh", "install.sh"} {
@@ -249,5 +243,18 @@ func TestInstall(t *testing.T) {
 	}
 	if out, err := exec.Command(dir + "/tmp/haldane/haldane").Output(); err != nil || string(out) != "installed\n" {
 		t.Errorf("the installed program: %v %s", err, out)
+	}
+}
+
+// TestFirstVersionMended: nothing serves yet, so the version that comes after one
+// that can not start is released in its place at once.
+func TestFirstVersionMended(t *testing.T) {
+	j := newJob(t, "hello:v2")
+	if log, code, out, _ := j.step("wait.sh", "TIMEOUT=5m"); code != 2 || out["phase"] != "RolledBack" || !strings.Contains(log, "CreateContainerConfigError") {
+		t.Errorf("v2: exit code %d, outputs %v\n%s", code, out, log)
+	}
+	j.deploy("registry.example/hello:v3")
+	if log, code, out, _ := j.step("wait.sh", "TIMEOUT=5m"); code != 0 || out["phase"] != "Promoted" {
+		t.Errorf("v3: exit code %d, outputs %v\n%s", code, out, log)
 	}
 }

@@ -38,7 +38,7 @@ func (r *Runtime) Observe(ctx context.Context, rel release.Release) (workload.Fl
 	if err := r.client.List(ctx, &pods, client.InNamespace(s.key.Namespace), client.MatchingLabelsSelector{Selector: selector}, client.UnsafeDisableDeepCopy); err != nil {
 		return workload.Fleet{}, fmt.Errorf("list the pods of Deployment %s: %w", s.key, err)
 	}
-	return s.fleet(pods.Items), nil
+	return s.fleet(pods.Items, r.isAlone(rel.Name, s.current())), nil
 }
 
 // tally is what one version's pods say.
@@ -47,7 +47,8 @@ type tally struct {
 	addresses []string
 }
 
-func (s *state) fleet(pods []corev1.Pod) workload.Fleet {
+// fleet is what runs; alone: the user's template is wanted with no other version.
+func (s *state) fleet(pods []corev1.Pod, alone bool) workload.Fleet {
 	version := map[types.UID]release.VersionID{}
 	tallies := map[release.VersionID]*tally{}
 	of := func(v release.VersionID) *tally {
@@ -71,7 +72,9 @@ func (s *state) fleet(pods []corev1.Pod) workload.Fleet {
 		of(version[c.UID]).add(p)
 	}
 	s.available(of)
-	s.unheld(of)
+	if !alone {
+		s.unheld(of)
+	}
 	s.deadline(of)
 	var out workload.Fleet
 	for _, t := range tallies {

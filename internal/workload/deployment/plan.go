@@ -91,6 +91,9 @@ func adopt(s *state, v release.Version) []act {
 // mustHold reports whether the user's Deployment may not roll by itself: its
 // template is not the only version that is wanted, or is not yet all that runs.
 func (s *state) mustHold(want []rollout.Group, o Options) bool {
+	if s.rolls(want) {
+		return false
+	}
 	if o.PauseAtRest {
 		return true
 	}
@@ -98,6 +101,30 @@ func (s *state) mustHold(want []rollout.Group, o Options) bool {
 		return true
 	}
 	return s.held() && !s.settled(s.current())
+}
+
+// rolls reports whether the user's Deployment has to roll by itself to what is
+// wanted: its template alone, which is neither in the second Deployment nor being
+// handed over. So it is where the template changed before any version served, and
+// with a Deployment that has no ReplicaSet yet: paused, it would never make one.
+func (s *state) rolls(want []rollout.Group) bool {
+	v := s.current()
+	if len(want) != 1 || want[0].Version.ID != v || s.inCanary(v) || s.full() == 0 {
+		return false
+	}
+	made, older, instances := false, false, int32(0)
+	for _, x := range s.sets {
+		n := replicas(x.Spec.Replicas)
+		switch {
+		case x.version != v:
+			older = older || n > 0 && x.owner == s.user.UID
+		case x.owner == s.user.UID:
+			made, instances = true, instances+n
+		case n > 0:
+			return false // it is adopted as soon as it is seen
+		}
+	}
+	return !made || older && instances < s.full()
 }
 
 // wantedBeside reports whether another version is wanted that the user's

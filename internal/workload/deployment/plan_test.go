@@ -90,6 +90,20 @@ func TestPlan(t *testing.T) {
 			world{template: "v2", held: true, full: 3, sets: map[string]int32{"v1": 1, "v2": 3}}, map[string]int{"v1": 3, "v2": 3}, false, ""},
 		"nor is the first version of all": {
 			world{template: "v2", full: 3, sets: map[string]int32{"v1": 2, "v2": 2}}, map[string]int{"v2": 3}, false, ""},
+		"the template changed before a version served: it rolls by itself": {
+			world{template: "v2", held: true, full: 3, sets: map[string]int32{"v1": 3}}, map[string]int{"v2": 3}, false, "un-pause"},
+		"and so it does without the policy": {
+			world{template: "v2", held: true, full: 3, sets: map[string]int32{"v1": 3}}, map[string]int{"v2": 3}, true, "un-pause"},
+		"while it rolls it is left alone": {
+			world{template: "v2", full: 3, sets: map[string]int32{"v1": 2, "v2": 2}}, map[string]int{"v2": 3}, true, ""},
+		"once it has rolled it is paused": {
+			world{template: "v2", full: 3, sets: map[string]int32{"v1": 0, "v2": 3}}, map[string]int{"v2": 3}, true, "pause"},
+		"a new Deployment may make its ReplicaSet": {
+			world{template: "v1", full: 3}, map[string]int{"v1": 3}, true, ""},
+		"one that was paused before it had any may too": {
+			world{template: "v1", held: true, full: 3}, map[string]int{"v1": 3}, true, "un-pause"},
+		"scaled by the user it stays paused": {
+			world{template: "v1", held: true, full: 5, sets: map[string]int32{"v1": 3}}, map[string]int{"v1": 3}, true, ""},
 		"the new version starts beside": {
 			world{template: "v2", held: true, full: 3, sets: map[string]int32{"v1": 3}}, map[string]int{"v1": 3, "v2": 1}, false, "start the second Deployment"},
 		"its instances follow": {

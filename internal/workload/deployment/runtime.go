@@ -6,7 +6,8 @@
 //
 // The user's Deployment is paused from the write that changes its template (the
 // admission policy in package deploy) until its pods are those that are wanted;
-// then it is an ordinary Deployment again.
+// then it is an ordinary Deployment again. Where no version served before, the new
+// one has nothing to run beside, and rolls out by itself.
 //
 // Read this file first, then state.go (what is), plan.go (what is to be done)
 // and observe.go (what pods say).
@@ -42,8 +43,9 @@ type Runtime struct {
 	options Options
 
 	mu    sync.Mutex
-	freed map[string]bool      // releases whose Deployment was given back to its user
-	ended map[string]types.UID // second Deployments that were deleted, by release
+	freed map[string]bool              // releases whose Deployment was given back to its user
+	ended map[string]types.UID         // second Deployments that were deleted, by release
+	alone map[string]release.VersionID // the versions that are wanted with no other, by release
 }
 
 var _ workload.Runtime = (*Runtime)(nil)
@@ -51,7 +53,7 @@ var _ workload.Runtime = (*Runtime)(nil)
 // New returns a Runtime. Whoever watches the cluster marks in changes the
 // releases whose Deployments, ReplicaSets or pods changed.
 func New(c *cluster.Client, changes *workload.Changes, o Options) *Runtime {
-	return &Runtime{client: c, changes: changes, options: o, freed: map[string]bool{}, ended: map[string]types.UID{}}
+	return &Runtime{client: c, changes: changes, options: o, freed: map[string]bool{}, ended: map[string]types.UID{}, alone: map[string]release.VersionID{}}
 }
 
 // Changed implements workload.Runtime.
@@ -81,7 +83,7 @@ func (r *Runtime) Apply(ctx context.Context, rel release.Release, want []rollout
 	if len(want) == 0 {
 		return r.giveBack(ctx, rel, s)
 	}
-	r.take(rel.Name)
+	r.take(rel.Name, want)
 	var errs []error
 	for _, act := range plan(s, want, r.options) {
 		if err := r.do(ctx, rel, s, act); err != nil {
@@ -122,16 +124,29 @@ func (r *Runtime) free(name string) {
 	r.mu.Lock()
 	was := r.freed[name]
 	r.freed[name] = true
+	delete(r.alone, name)
 	r.mu.Unlock()
 	if !was {
 		r.changes.Mark(name)
 	}
 }
 
-func (r *Runtime) take(name string) {
+func (r *Runtime) take(name string, want []rollout.Group) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.freed, name)
+	if len(want) == 1 {
+		r.alone[name] = want[0].Version.ID
+	} else {
+		delete(r.alone, name)
+	}
+}
+
+// isAlone reports whether a version is wanted with no other.
+func (r *Runtime) isAlone(name string, v release.VersionID) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.alone[name] == v
 }
 
 func (r *Runtime) isFree(name string) bool {

@@ -49,6 +49,8 @@ type world struct {
 	*testing.T
 	*cluster.Cluster
 	ns      string
+	client  *engine.Client
+	changes *workload.Changes
 	runtime *deployment.Runtime
 	rel     release.Release
 }
@@ -71,9 +73,9 @@ func newWorld(t *testing.T, kubelet func(*corev1.Pod) cluster.PodState) *world {
 	}
 	// One policy for each test: of several for the same object the last one wins.
 	w.Cluster.Apply(t, "", strings.ReplaceAll(string(policy), "objectSelector: {}", "namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: "+w.ns+"}}"))
-	changes := workload.NewChanges()
-	t.Cleanup(changes.Close)
-	w.runtime = deployment.New(engine.New(live, live), changes, deployment.Options{})
+	w.client, w.changes = engine.New(live, live), workload.NewChanges()
+	t.Cleanup(w.changes.Close)
+	w.runtime = deployment.New(w.client, w.changes, deployment.Options{})
 	w.rel = release.Release{Name: w.ns + "/hello", Version: release.Version{Workload: release.Workload{Deployment: &release.Deployment{Name: "hello"}}}}
 	w.user("v1")
 	w.Apply(3, "v1")
@@ -340,6 +342,54 @@ func TestTemplateThatNothingHeld(t *testing.T) {
 	})
 	if d := w.deployment("hello"); !d.Spec.Paused || d.Labels[engine.ReleaseLabel] == "" || w.deployment("hello-canary") == nil {
 		t.Errorf("paused %v, labels %v", d.Spec.Paused, d.Labels)
+	}
+}
+
+// TestTemplateChangedBeforeAnyServed: a version that is wanted alone while another
+// one's pods are there, since the template changed before the first one served,
+// rolls out as any Deployment's does; it is held no longer than that.
+func TestTemplateChangedBeforeAnyServed(t *testing.T) {
+	for _, atRest := range []bool{false, true} {
+		t.Run(fmt.Sprintf("PauseAtRest %v", atRest), func(t *testing.T) {
+			w := newWorld(t, func(p *corev1.Pod) cluster.PodState {
+				if p.Spec.Containers[0].Image == "hello:v2" {
+					return cluster.PodState{Waiting: "CrashLoopBackOff"}
+				}
+				return cluster.PodState{Ready: true}
+			})
+			w.runtime = deployment.New(w.client, w.changes, deployment.Options{PauseAtRest: atRest})
+			for _, image := range []string{"v2", "v3"} {
+				w.user(image)
+				if !w.deployment("hello").Spec.Paused {
+					t.Fatalf("%s is not held", image)
+				}
+				w.Apply(3, image)
+				w.until(image+" rolls", func() error {
+					w.Apply(3, image)
+					if len(w.pods(image)) == 0 {
+						return errors.New("it has no pod")
+					}
+					return nil
+				})
+				if err := w.runs(image, -1); strings.Contains(err.Error(), "by itself") {
+					t.Errorf("it is told as %v", err)
+				}
+			}
+			w.until("v3 alone", func() error {
+				w.Apply(3, "v3")
+				if err := w.alone("v3", 3); err != nil {
+					return err
+				}
+				if d := w.deployment("hello"); d.Spec.Paused != atRest {
+					return fmt.Errorf("paused: %v", d.Spec.Paused)
+				}
+				return nil
+			})
+			w.user("v4")
+			if !w.deployment("hello").Spec.Paused {
+				t.Error("the next template is not held")
+			}
+		})
 	}
 }
 
