@@ -187,7 +187,8 @@ func (c *Cluster) resource(kind schema.GroupVersionKind, ns string) (dynamic.Res
 	return c.Dynamic.Resource(mapping.Resource).Namespace(ns), nil
 }
 
-// established waits until a CRD is served.
+// established waits until a CRD is served and discovery tells so, which both
+// follow its condition.
 func (c *Cluster) established(ctx context.Context, name string) error {
 	crds := c.Dynamic.Resource(schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"})
 	return wait(Patience, "CRD "+name, func() error {
@@ -196,13 +197,41 @@ func (c *Cluster) established(ctx context.Context, name string) error {
 			return err
 		}
 		conditions, _, _ := unstructured.NestedSlice(u.Object, "status", "conditions")
-		for _, c := range conditions {
-			if m, ok := c.(map[string]any); ok && m["type"] == "Established" && m["status"] == "True" {
-				return nil
+		for _, x := range conditions {
+			if m, ok := x.(map[string]any); ok && m["type"] == "Established" && m["status"] == "True" {
+				return c.served(ctx, u)
 			}
 		}
 		return errors.New("it is not established")
 	})
+}
+
+// served tells an error unless discovery has each version of a CRD and the API
+// server answers with its objects.
+func (c *Cluster) served(ctx context.Context, crd *unstructured.Unstructured) error {
+	group, _, _ := unstructured.NestedString(crd.Object, "spec", "group")
+	plural, _, _ := unstructured.NestedString(crd.Object, "spec", "names", "plural")
+	versions, _, _ := unstructured.NestedSlice(crd.Object, "spec", "versions")
+	_, told, err := c.Client.Discovery().ServerGroupsAndResources()
+	if told == nil && err != nil { // another group may be away
+		return err
+	}
+	for _, v := range versions {
+		version, _ := v.(map[string]any)
+		if version["served"] != true {
+			continue
+		}
+		at := schema.GroupVersionResource{Group: group, Version: fmt.Sprint(version["name"]), Resource: plural}
+		if !slices.ContainsFunc(told, func(l *metav1.APIResourceList) bool {
+			return l.GroupVersion == at.GroupVersion().String() && slices.ContainsFunc(l.APIResources, func(r metav1.APIResource) bool { return r.Name == plural })
+		}) {
+			return fmt.Errorf("discovery does not have %s", at)
+		}
+		if _, err := c.Dynamic.Resource(at).List(ctx, metav1.ListOptions{Limit: 1}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Patience is how long a test waits for something that must happen on a machine

@@ -12,7 +12,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/rest"
@@ -89,7 +88,7 @@ func (c *Cluster) audit(t testing.TB, from Mark) ([]Request, Mark) {
 	}
 	var found []Request
 	var end Mark
-	err = wait(10*time.Second, "the audit log", func() (err error) {
+	err = wait(Patience, "the audit log", func() (err error) {
 		found, end, err = readAudit(p.path(auditLog), from, config.UserAgent)
 		return err
 	})

@@ -175,7 +175,7 @@ func (p *plane) startAPIServer() error {
 	if p.apiserver, err = start(p.opts.dir, "kube-apiserver", p.opts.detached, nil, p.apiBin, p.apiFlags...); err != nil {
 		return err
 	}
-	return wait(2*time.Minute, "the API server", func() error {
+	return wait(Patience, "the API server", func() error {
 		if _, err := os.Stat(p.caFile()); err != nil {
 			return err
 		}
@@ -205,7 +205,7 @@ func (p *plane) cluster() (*Cluster, error) {
 		return nil, err
 	}
 	c.plane = p
-	return c, wait(time.Minute, "the controller manager", func() error {
+	return c, wait(Patience, "the controller manager", func() error {
 		_, err := c.Client.CoreV1().ServiceAccounts("default").Get(context.Background(), "default", metav1.GetOptions{})
 		return err
 	}, p.etcd, p.apiserver, p.controllers)

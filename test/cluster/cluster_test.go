@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -64,9 +63,9 @@ func TestDeploymentRollsWithFakePods(t *testing.T) {
 	c.FakeKubelet(t, ns, cluster.Running)
 	for _, version := range []string{"1", "2"} {
 		c.Apply(t, ns, fmt.Sprintf(deployment, version))
-		cluster.Eventually(t, time.Minute, "web:"+version, rolledOut(c, ns, "web:"+version))
+		cluster.Eventually(t, cluster.Patience, "web:"+version, rolledOut(c, ns, "web:"+version))
 	}
-	cluster.Eventually(t, time.Minute, "three endpoints", func() error {
+	cluster.Eventually(t, cluster.Patience, "three endpoints", func() error {
 		slices, err := c.Client.DiscoveryV1().EndpointSlices(ns).List(context.Background(), metav1.ListOptions{LabelSelector: "kubernetes.io/service-name=web"})
 		if err != nil {
 			return err
@@ -89,9 +88,9 @@ func TestFakePodsFail(t *testing.T) {
 		return cluster.PodState{Ready: true}
 	})
 	c.Apply(t, ns, fmt.Sprintf(deployment, "1"))
-	cluster.Eventually(t, time.Minute, "web:1", rolledOut(c, ns, "web:1"))
+	cluster.Eventually(t, cluster.Patience, "web:1", rolledOut(c, ns, "web:1"))
 	c.Apply(t, ns, fmt.Sprintf(deployment, "2"))
-	cluster.Eventually(t, time.Minute, "a pod that crash-loops", func() error {
+	cluster.Eventually(t, cluster.Patience, "a pod that crash-loops", func() error {
 		pods, err := c.Client.CoreV1().Pods(ns).List(context.Background(), metav1.ListOptions{})
 		if err != nil {
 			return err
@@ -146,7 +145,7 @@ func TestAPIServerStopsAndStarts(t *testing.T) {
 	ns := c.Namespace(t)
 	c.FakeKubelet(t, ns, cluster.Running)
 	c.Apply(t, ns, fmt.Sprintf(deployment, "1"))
-	cluster.Eventually(t, time.Minute, "web:1", rolledOut(c, ns, "web:1"))
+	cluster.Eventually(t, cluster.Patience, "web:1", rolledOut(c, ns, "web:1"))
 
 	c.StopAPIServer(t)
 	if _, err := c.Client.CoreV1().Namespaces().Get(context.Background(), ns, metav1.GetOptions{}); err == nil {
@@ -154,7 +153,7 @@ func TestAPIServerStopsAndStarts(t *testing.T) {
 	}
 	c.StartAPIServer(t)
 	c.Apply(t, ns, fmt.Sprintf(deployment, "2"))
-	cluster.Eventually(t, 2*time.Minute, "web:2 after the restart", rolledOut(c, ns, "web:2"))
+	cluster.Eventually(t, cluster.Patience, "web:2 after the restart", rolledOut(c, ns, "web:2"))
 }
 
 func TestUnknownProgram(t *testing.T) {

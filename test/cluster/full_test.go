@@ -60,7 +60,7 @@ spec:
 func pod(t *testing.T, c *cluster.Cluster, ns, version string) corev1.Pod {
 	t.Helper()
 	var found corev1.Pod
-	cluster.Eventually(t, time.Minute, "a pod of "+version, func() error {
+	cluster.Eventually(t, cluster.Patience, "a pod of "+version, func() error {
 		pods, err := c.Client.CoreV1().Pods(ns).List(context.Background(), metav1.ListOptions{LabelSelector: "version=" + version})
 		if err != nil {
 			return err
@@ -98,7 +98,7 @@ func get(url string) (string, error) {
 // answers waits until a URL answers with a text.
 func answers(t *testing.T, url, want string) {
 	t.Helper()
-	cluster.Eventually(t, time.Minute, url, func() error {
+	cluster.Eventually(t, cluster.Patience, url, func() error {
 		got, err := get(url)
 		if err == nil && got != want {
 			err = fmt.Errorf("it said %q, expected %q", got, want)
@@ -123,7 +123,7 @@ func TestPodsServicesAndNamesAnswer(t *testing.T) {
 	dns := &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, network, cluster.DNS)
 	}}
-	cluster.Eventually(t, time.Minute, "the Service's name", func() error {
+	cluster.Eventually(t, cluster.Patience, "the Service's name", func() error {
 		addresses, err := dns.LookupHost(context.Background(), "v1."+ns+".svc.cluster.local")
 		if err == nil && (len(addresses) != 1 || addresses[0] != service.Spec.ClusterIP) {
 			err = fmt.Errorf("it has %v, expected %s", addresses, service.Spec.ClusterIP)
@@ -155,7 +155,7 @@ func TestTraefikSplitsByRoute(t *testing.T) {
 	pod(t, c, ns, "v2")
 	traefik := c.Traefik(t, ns)
 	c.Apply(t, ns, fmt.Sprintf(route, traefik.Gateway))
-	cluster.Eventually(t, time.Minute, "the route", func() error { _, err := get(traefik.URL); return err })
+	cluster.Eventually(t, cluster.Patience, "the route", func() error { _, err := get(traefik.URL); return err })
 	n := map[string]int{}
 	for range 1000 {
 		version, err := get(traefik.URL)
@@ -197,7 +197,7 @@ func TestIstioSplitsWithoutProxy(t *testing.T) {
 		res, err := echoes.UnaryCall(ctx, &testgrpc.SimpleRequest{})
 		return res.GetServerId(), err
 	}
-	cluster.Eventually(t, time.Minute, "a call to v2", func() error {
+	cluster.Eventually(t, cluster.Patience, "a call to v2", func() error {
 		version, err := call()
 		if err == nil && version != "v2" {
 			err = fmt.Errorf("%s answered", version)

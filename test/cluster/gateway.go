@@ -265,7 +265,7 @@ func startFor(t testing.TB, dir, name string, env []string, path string, args ..
 func ready(t testing.TB, p *process, url string) {
 	t.Helper()
 	client := &http.Client{Timeout: 2 * time.Second}
-	err := wait(time.Minute, url, func() error {
+	err := wait(Patience, url, func() error {
 		res, err := client.Get(url)
 		if err != nil {
 			return err

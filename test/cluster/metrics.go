@@ -45,7 +45,7 @@ func (c *Cluster) MetricsServer(t testing.TB) {
 	t.Cleanup(func() {
 		_ = c.Client.Discovery().RESTClient().Delete().AbsPath("/apis/apiregistration.k8s.io/v1/apiservices/v1beta1.metrics.k8s.io").Do(context.Background()).Error()
 	})
-	err = wait(2*time.Minute, "the metrics of the node", func() error {
+	err = wait(Patience, "the metrics of the node", func() error {
 		text, err := c.Client.Discovery().RESTClient().Get().AbsPath("/apis/metrics.k8s.io/v1beta1/nodes").Timeout(5 * time.Second).DoRaw(context.Background())
 		if err == nil && len(text) < 200 {
 			err = errors.New(string(text))

@@ -8,7 +8,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -135,7 +134,7 @@ func (c *Cluster) startNode(bins []string, cni string) error {
 	if err != nil {
 		return err
 	}
-	if err := wait(30*time.Second, "containerd", func() error {
+	if err := wait(Patience, "containerd", func() error {
 		return command("ctr", "--address", containerdSocket(c.nodeDir), "version")
 	}, containerd); err != nil {
 		return err
@@ -162,7 +161,7 @@ func (c *Cluster) startNode(bins []string, cni string) error {
 		}
 		all = append(all, proc)
 	}
-	return wait(time.Minute, "the node", func() error {
+	return wait(Patience, "the node", func() error {
 		node, err := c.Client.CoreV1().Nodes().Get(context.Background(), NodeName, metav1.GetOptions{})
 		if err != nil {
 			return err
