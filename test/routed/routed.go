@@ -171,7 +171,19 @@ func rename(s release.Split, ids map[release.VersionID]release.VersionID) releas
 
 // Apply tells the router a split of the suite's versions.
 func (w *World) Apply(s release.Split) error {
-	return w.Router.Apply(context.Background(), traffic.Target{Release: w.Release, Split: w.Split(s)})
+	return Reached(context.Background(), w.Router, traffic.Target{Release: w.Release, Split: w.Split(s)})
+}
+
+// Reached applies again, as the next pass would, while a version's endpoints are
+// not there yet: the cluster's controllers make them behind the pods, on a busy
+// machine later than a router waits for them.
+func Reached(ctx context.Context, r traffic.Router, t traffic.Target) error {
+	for end := time.Now().Add(cluster.Patience); ; {
+		err := r.Apply(ctx, t)
+		if err == nil || !strings.Contains(err.Error(), "has no ready endpoint behind") || time.Now().After(end) {
+			return err
+		}
+	}
 }
 
 // Rest tells the router that version A is alone.
@@ -217,7 +229,7 @@ type Draw func() (service string, more map[string]string)
 // for each request.
 func (w *World) Harness(reads func(t *testing.T) Draw) traffictest.Harness {
 	return traffictest.Harness{
-		Router: named{w}, Release: w.Release, Most: 2, Settle: 5 * time.Second,
+		Router: named{w}, Release: w.Release, Most: 2, Settle: cluster.Patience,
 		Backend: func(t *testing.T, v release.VersionID) release.Backend {
 			w.Run(t, v)
 			return release.Backend{Version: v}
@@ -265,7 +277,7 @@ type named struct{ *World }
 
 func (n named) Apply(ctx context.Context, tg traffic.Target) error {
 	tg.Split = n.Split(tg.Split)
-	return n.Router.Apply(ctx, tg)
+	return Reached(ctx, n.Router, tg)
 }
 
 func (n named) Observe(ctx context.Context, rel release.Release) (rollout.ObservedSplit, error) {

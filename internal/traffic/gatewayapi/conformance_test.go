@@ -4,7 +4,6 @@ import (
 	"context"
 	"math/rand/v2"
 	"testing"
-	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -16,6 +15,8 @@ import (
 	"github.com/haldane-project/haldane/internal/rollout"
 	"github.com/haldane-project/haldane/internal/traffic"
 	"github.com/haldane-project/haldane/internal/traffic/traffictest"
+	"github.com/haldane-project/haldane/test/cluster"
+	"github.com/haldane-project/haldane/test/routed"
 )
 
 // The suite on a real API server; who serves the route is a reader of its
@@ -25,7 +26,7 @@ func TestConformance(t *testing.T) {
 		w := newWorld(t)
 		w.c.Apply(t, w.ns, userRoute)
 		return traffictest.Harness{
-			Router: named{w, t}, Release: w.rel, Most: 2, Settle: 5 * time.Second,
+			Router: named{w, t}, Release: w.rel, Most: 2, Settle: cluster.Patience,
 			Backend: func(t *testing.T, v release.VersionID) release.Backend {
 				w.run(t, v)
 				return release.Backend{Version: v}
@@ -45,7 +46,7 @@ type named struct {
 
 func (n named) Apply(ctx context.Context, tg traffic.Target) error {
 	tg.Split = n.w.split(tg.Split)
-	return n.w.router.Apply(ctx, tg)
+	return routed.Reached(ctx, n.w.router, tg)
 }
 
 func (n named) Observe(ctx context.Context, rel release.Release) (rollout.ObservedSplit, error) {

@@ -2,6 +2,7 @@ package gatewayapi_test
 
 import (
 	"context"
+	"fmt"
 	"reflect"
 	"strings"
 	"testing"
@@ -101,7 +102,7 @@ func TestNoWeightBeforeEndpoints(t *testing.T) {
 	must(t, w.apply(traffictest.Split(0)))
 	before := w.route(t).GetResourceVersion()
 	w.stop(t, traffictest.B)
-	err := w.apply(traffictest.Split(1000))
+	err := w.router.Apply(context.Background(), w.target(traffictest.Split(1000)))
 	if err == nil || !strings.Contains(err.Error(), "has no ready endpoint behind hello-canary: no request is sent there") {
 		t.Errorf("error %v: want one that says that the new version has nothing behind it", err)
 	}
@@ -257,15 +258,18 @@ func TestSeveralRoutesOrNone(t *testing.T) {
 			_ = w.c.Dynamic.Resource(g).Delete(context.Background(), "deny-"+w.ns, metav1.DeleteOptions{})
 		}
 	})
-	n := release.Weight(1000)
 	cluster.Eventually(t, cluster.Patience, "the policy", func() error {
-		n += 100
-		if err := w.apply(traffictest.Split(n)); err != nil && strings.Contains(err.Error(), "not today") {
-			return nil
+		_, err := w.c.Dynamic.Resource(routes).Namespace(w.ns).Patch(context.Background(), "second", types.MergePatchType,
+			[]byte(`{"metadata": {"labels": {"try": "it"}}}`), metav1.PatchOptions{DryRun: []string{metav1.DryRunAll}})
+		if err == nil || !strings.Contains(err.Error(), "not today") {
+			return fmt.Errorf("a write of the second route: %w", err)
 		}
-		return context.DeadlineExceeded
+		return nil
 	})
-	if got := w.backends(t, 1)["hello-canary"]; got != int64(n-100)/100 {
+	if err := w.apply(traffictest.Split(2000)); err == nil || !strings.Contains(err.Error(), "not today") {
+		t.Errorf("error %v: want what the policy says", err)
+	}
+	if got := w.backends(t, 1)["hello-canary"]; got != 10 {
 		t.Errorf("the first route has %d %%: want what it had before", got)
 	}
 	if err := w.apply(traffictest.Split(0)); err == nil {

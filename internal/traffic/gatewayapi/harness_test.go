@@ -26,6 +26,7 @@ import (
 	"github.com/haldane-project/haldane/internal/traffic/gatewayapi"
 	"github.com/haldane-project/haldane/internal/traffic/traffictest"
 	"github.com/haldane-project/haldane/test/cluster"
+	"github.com/haldane-project/haldane/test/routed"
 )
 
 func TestMain(m *testing.M) {
@@ -179,8 +180,13 @@ func rename(s release.Split, ids map[release.VersionID]release.VersionID) releas
 	return out
 }
 
+// apply tells the router a split, until the endpoints that it needs are there.
 func (w *world) apply(s release.Split) error {
-	return w.router.Apply(context.Background(), traffic.Target{Release: w.rel, Split: w.split(s)})
+	return routed.Reached(context.Background(), w.router, w.target(s))
+}
+
+func (w *world) target(s release.Split) traffic.Target {
+	return traffic.Target{Release: w.rel, Split: w.split(s)}
 }
 
 func (w *world) rest(t *testing.T) {
