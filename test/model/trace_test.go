@@ -82,8 +82,21 @@ func TestModelRequestsAreTraced(t *testing.T) {
 		`gen_ai_server_request_duration_seconds_count\{error_type="",gen_ai_operation_name="chat",[^}]*release="model"[^}]*\} 2\n`)
 }
 
-// exposes checks lines of /metrics.
+// exposes waits for lines of /metrics: a request is counted behind its answer.
 func (d *daemon) exposes(patterns ...string) {
+	d.Helper()
+	for _, p := range patterns {
+		line, end := regexp.MustCompile(p), time.Now().Add(patience)
+		for !line.MatchString(d.metrics()) {
+			if time.Now().After(end) {
+				d.Fatalf("/metrics has no %s", p)
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
+	}
+}
+
+func (d *daemon) metrics() string {
 	d.Helper()
 	res, err := http.Get("http://" + d.address + "/metrics")
 	if err != nil {
@@ -94,9 +107,5 @@ func (d *daemon) exposes(patterns ...string) {
 	if err != nil {
 		d.Fatal(err)
 	}
-	for _, p := range patterns {
-		if !regexp.MustCompile(p).Match(b) {
-			d.Errorf("/metrics has no %s", p)
-		}
-	}
+	return string(b)
 }

@@ -27,6 +27,7 @@ spec:
   traffic: {embedded: {listen: %q, model: {}, feedback: {}}}
   strategy: {canary: {steps: [%s]}, bake: 1s}
   analysis:
+    falseRollback: 0.01%%
     minRequests: %d
     metrics:
     - {name: errors, kind: errors, margin: "50%% or +5%%"}
