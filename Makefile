@@ -40,7 +40,7 @@ test: ## unit, property, simulation and standalone end-to-end tests, with the ra
 	$(GO) vet ./...
 	$(GO) run ./test/cluster/cmd build etcd kube-apiserver kube-controller-manager kubectl
 	$(GO) test -vet=off $(PURE:%=./%)
-	$(GO) test -vet=off -race -timeout 20m $(LONGEST:%=./%) $$($(GO) list ./... | grep -vxF $(PURE:%=-e $(MODULE)/%))
+	$(GO) test -vet=off -race -timeout 60m $(LONGEST:%=./%) $$($(GO) list ./... | grep -vxF $(PURE:%=-e $(MODULE)/%))
 
 .PHONY: e2e
 e2e: ## the heavy suites: browser, peers' protocol suites, long fault runs

@@ -236,7 +236,7 @@ func (c *Cluster) served(ctx context.Context, crd *unstructured.Unstructured) er
 
 // Patience is how long a test waits for something that must happen on a machine
 // that may be slow or busy; it is no figure.
-const Patience = 3 * time.Minute
+const Patience = 5 * time.Minute
 
 // Eventually polls until ready returns nil and fails the test after the limit:
 // for what no watch of the test's own tells.
