@@ -27,7 +27,7 @@ const (
 	retemplate               // make the user's template that of an earlier version
 	forget                   // delete the user's empty ReplicaSets of a version
 	orphan                   // delete the second Deployment, leave its ReplicaSet to the user's
-	retract                  // scale the user's ReplicaSet of a version that rolled unheld to nothing
+	retract                  // scale the user's ReplicaSet of a version to nothing
 	unknownTempl             // the template is not kept
 )
 
@@ -41,12 +41,12 @@ func plan(s *state, want []rollout.Group, o Options) []act {
 	if s.mustHold(want, o) {
 		acts = s.heldUnless(acts)
 	}
-	if x := s.slipped(); x != nil && s.wantedBeside(want, x.version) {
-		return append(acts, act{kind: retract, what: "take back the pods that rolled out unheld"})
+	if x := s.stray(want); x != nil {
+		return append(acts, act{kind: retract, what: "take back the pods that rolled out unheld", version: release.Version{ID: x.version}})
 	}
 	second := s.second(want)
 	switch {
-	case s.canary != nil && !listed(want, cluster.TemplateID(s.canary.Spec.Template)):
+	case s.canary != nil && !s.serves(second, want):
 		acts = append(acts, act{kind: dropCanary, what: "take down the second Deployment"})
 		if second != nil { // its name is free with the next look
 			return acts
@@ -61,6 +61,27 @@ func plan(s *state, want []rollout.Group, o Options) []act {
 		acts = s.freeUnless(acts)
 	}
 	return acts
+}
+
+// serves reports whether the second Deployment is of use: it is of the version that
+// is to run there, or holds one up that the user's Deployment has yet to roll to.
+func (s *state) serves(second *rollout.Group, want []rollout.Group) bool {
+	v := cluster.TemplateID(s.canary.Spec.Template)
+	if second != nil {
+		return second.Version.ID == v
+	}
+	return listed(want, v) && (s.full() == 0 || s.instances(v) < s.full())
+}
+
+// instances are those of a version in the user's Deployment.
+func (s *state) instances(v release.VersionID) int32 {
+	n := int32(0)
+	for _, x := range s.sets {
+		if x.version == v && x.owner == s.user.UID {
+			n += replicas(x.Spec.Replicas)
+		}
+	}
+	return n
 }
 
 // adopt hands the second Deployment's ReplicaSet to the user's Deployment, which
@@ -104,27 +125,46 @@ func (s *state) mustHold(want []rollout.Group, o Options) bool {
 }
 
 // rolls reports whether the user's Deployment has to roll by itself to what is
-// wanted: its template alone, which is neither in the second Deployment nor being
-// handed over. So it is where the template changed before any version served, and
-// with a Deployment that has no ReplicaSet yet: paused, it would never make one.
+// wanted: its template alone, which is neither adopted from the second Deployment
+// nor being handed over. So it is where the template changed before any version
+// served, and with a Deployment that has no ReplicaSet yet: paused, it would never
+// make one.
 func (s *state) rolls(want []rollout.Group) bool {
 	v := s.current()
-	if len(want) != 1 || want[0].Version.ID != v || s.inCanary(v) || s.full() == 0 {
+	n := s.instances(v)
+	if len(want) != 1 || want[0].Version.ID != v || s.full() == 0 || n == 0 && s.inCanary(v) {
 		return false
 	}
-	made, older, instances := false, false, int32(0)
+	made, older := false, false
 	for _, x := range s.sets {
-		n := replicas(x.Spec.Replicas)
 		switch {
 		case x.version != v:
-			older = older || n > 0 && x.owner == s.user.UID
+			older = older || x.owner == s.user.UID && replicas(x.Spec.Replicas) > 0
 		case x.owner == s.user.UID:
-			made, instances = true, instances+n
-		case n > 0:
+			made = true
+		case x.owner == "" && replicas(x.Spec.Replicas) > 0:
 			return false // it is adopted as soon as it is seen
 		}
 	}
-	return !made || older && instances < s.full()
+	return !made || older && n < s.full()
+}
+
+// stray is a ReplicaSet of the user's Deployment that is to go while another one
+// of it is to stay, and that the Deployment, paused, keeps: the template's own while
+// that slipped, or what a rollout left that was paused midway.
+func (s *state) stray(want []rollout.Group) *set {
+	if x := s.slipped(); x != nil && s.wantedBeside(want, x.version) {
+		return x
+	}
+	if s.instances(s.current()) >= s.full() || len(want) == 1 && want[0].Version.ID == s.current() {
+		return nil // it takes the others down by itself
+	}
+	for i, x := range s.sets {
+		if x.owner == s.user.UID && replicas(x.Spec.Replicas) > 0 && !listed(want, x.version) && s.wantedBeside(want, x.version) {
+			return &s.sets[i]
+		}
+	}
+	return nil
 }
 
 // wantedBeside reports whether another version is wanted that the user's

@@ -108,10 +108,10 @@ func (s *state) owns(uid types.UID) bool {
 // current is the version of the user's template.
 func (s *state) current() release.VersionID { return cluster.TemplateID(s.user.Spec.Template) }
 
-// inUser reports whether the user's Deployment runs a version, or would by itself.
+// inUser reports whether the user's Deployment runs a version, or adopts it next.
 func (s *state) inUser(v release.VersionID) bool {
 	for _, x := range s.sets {
-		if x.version == v && x.owner == s.user.UID && replicas(x.Spec.Replicas) > 0 {
+		if x.version == v && (x.owner == s.user.UID || x.owner == "") && replicas(x.Spec.Replicas) > 0 {
 			return true
 		}
 	}

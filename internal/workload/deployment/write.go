@@ -33,9 +33,7 @@ func (r *Runtime) do(ctx context.Context, rel release.Release, s *state, a act) 
 	case forget:
 		return r.forget(ctx, s, a.version.ID)
 	case retract:
-		x := s.slipped()
-		part := fmt.Appendf(nil, `{"metadata":{"uid":%q},"spec":{"replicas":0}}`, x.UID)
-		return r.client.Patch(ctx, x.DeepCopy(), client.RawPatch(types.MergePatchType, part))
+		return r.retract(ctx, s, a.version.ID)
 	case orphan:
 		return r.deleteCanary(ctx, rel.Name, s, metav1.DeletePropagationOrphan)
 	default:
@@ -144,6 +142,19 @@ func keepContent(d *appsv1.Deployment, annotation string) {
 		content = have
 	}
 	d.Annotations[cluster.ContentAnnotation] = content + "=" + annotation
+}
+
+func (r *Runtime) retract(ctx context.Context, s *state, v release.VersionID) error {
+	for _, x := range s.sets {
+		if x.version != v || x.owner != s.user.UID || replicas(x.Spec.Replicas) == 0 {
+			continue
+		}
+		part := fmt.Appendf(nil, `{"metadata":{"uid":%q},"spec":{"replicas":0}}`, x.UID)
+		if err := r.client.Patch(ctx, x.DeepCopy(), client.RawPatch(types.MergePatchType, part)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (r *Runtime) forget(ctx context.Context, s *state, v release.VersionID) error {
