@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -51,16 +52,17 @@ func (s *shop) gateway() {
 	if err != nil {
 		s.Fatal(err)
 	}
-	ended := make(chan struct{})
-	s.Cleanup(func() { cancel(); <-ended })
-	go func() {
-		defer close(ended)
-		for e := range w.ResultChan() {
-			if u, ok := e.Object.(*unstructured.Unstructured); ok && accept(u) {
-				_, _ = routes.UpdateStatus(ctx, u, metav1.UpdateOptions{}) // a newer one comes where this one moved
+	var running sync.WaitGroup
+	s.Cleanup(func() { cancel(); running.Wait() })
+	for range 4 {
+		running.Go(func() {
+			for e := range w.ResultChan() {
+				if u, ok := e.Object.(*unstructured.Unstructured); ok && accept(u) {
+					_, _ = routes.UpdateStatus(ctx, u, metav1.UpdateOptions{}) // a newer one comes where this one moved
+				}
 			}
-		}
-	}()
+		})
+	}
 }
 
 // accept says in a route's status that it was taken in as it is; false: it says so.
