@@ -132,6 +132,8 @@ func TestLatencyOfARealHistogram(t *testing.T) {
 	}
 	eventually(t, "the scrape", func() bool { return value("sum(http_server_request_duration_seconds_count)") == 32 })
 	var times [2]map[float64]int64
+	seen = p.polls.Load()
+	eventually(t, "its polls", func() bool { return p.polls.Load() >= seen+2 }) // one before may have read a scrape of some of the ten
 	eventually(t, "the evidence", func() bool {
 		got, err := r.Read(t.Context())
 		if err != nil {

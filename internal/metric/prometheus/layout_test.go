@@ -46,8 +46,8 @@ func shop(t *testing.T, p *page, layout string, canaryPods *atomic.Pointer[strin
 	if err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "two scrapes", func() bool {
-		v, ok, err := store.Value(t.Context(), "count_over_time(up[1m])", time.Now())
+	eventually(t, "two scrapes that succeeded", func() bool {
+		v, ok, err := store.Value(t.Context(), "sum_over_time(up[1m])", time.Now())
 		return err == nil && ok && v >= 2
 	})
 	r, err := provider.Open(t.Context(), subject(metrics...), nil)

@@ -54,8 +54,8 @@ func exporting(t *testing.T, pages [2]*page, metrics ...release.Metric) (metric.
 	if err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "two scrapes of both", func() bool {
-		v, ok, err := store.Value(t.Context(), "min(count_over_time(up[1m]))", time.Now())
+	eventually(t, "two scrapes of both that succeeded", func() bool {
+		v, ok, err := store.Value(t.Context(), "min(sum_over_time(up[1m]))", time.Now())
 		n, _, _ := store.Value(t.Context(), "count(up == 1)", time.Now())
 		return err == nil && ok && v >= 2 && n == 2
 	})

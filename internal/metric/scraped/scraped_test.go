@@ -94,7 +94,7 @@ func TestRouterIsScrapedWhileARunIsJudged(t *testing.T) {
 		}
 		return v
 	}
-	eventually(t, "two scrapes", func() bool { return value("count_over_time(up[1m])") >= 2 })
+	eventually(t, "two scrapes that succeeded", func() bool { return value("sum_over_time(up[1m])") >= 2 })
 	gateway.count("hello-canary", "200", 7)
 	gateway.count("hello-canary", "500", 2)
 	gateway.count("hello-stable", "200", 50)
@@ -212,7 +212,7 @@ func TestCountersTellDivisionAndPlacebo(t *testing.T) {
 			count(0, 100, 1)
 			r, value := open(t, gateways(t, pods...))
 			defer r.Close()
-			eventually(t, "two scrapes", func() bool { return value("min(count_over_time(up[1m]))") >= 2 })
+			eventually(t, "two scrapes that succeeded", func() bool { return value("min(sum_over_time(up[1m]))") >= 2 })
 			count(1, 9, 0) // the canary's first ones are no division: its series were not there
 			var divided, evidence [2]int64
 			var placebo judge.Batch
