@@ -9,6 +9,9 @@ import (
 	"github.com/haldane-project/haldane/api/v1alpha1"
 )
 
+// sure goes behind a metric where chance may not decide the test.
+const sure = "\n    falseRollback: 0.01%%"
+
 // An evaluator that lies in good form decides nothing: one that goes by the place
 // of an answer contradicts itself once the order is swapped, and what it says of
 // both versions alike says nothing of either.
@@ -16,8 +19,6 @@ func TestEvaluatorsThatLie(t *testing.T) {
 	const (
 		pairs  = `{name: judged, kind: agreement, source: {evaluator: {url: %q, question: "Which is politer?", share: 100, concurrency: 8}}}`
 		single = `{name: judged, kind: proportion, onFail: rollback, source: {evaluator: {url: %q, question: "Is it rude?", share: 100, concurrency: 8, calls: 100000}}}`
-		// Chance may not decide this test.
-		sure = "\n    falseRollback: 0.01%%"
 	)
 	words := func(m map[string]any, name string) int { return len(m[name].(string)) }
 	say := func(text string) func(map[string]any) string { return func(map[string]any) string { return text } }

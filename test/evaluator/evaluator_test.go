@@ -335,7 +335,7 @@ func TestBudgetAndShare(t *testing.T) {
 	// Each request is drawn by itself: of those that the run was judged by, and at
 	// most of all that users made meanwhile.
 	least, most := st.Run.CanaryRequests+st.Run.StableRequests, d.answered.Load()-before
-	n, low, high := float64(len(s.all())), binomial(least, 0.1, -4), binomial(most, 0.1, 4)
+	n, low, high := float64(len(s.all())), binomial(least, 0.1, -5.5), binomial(most, 0.1, 5.5)
 	t.Logf("%.0f questions about %d to %d requests at a share of 10 %%, expected %.0f to %.0f", n, least, most, low, high)
 	if st.Phase != "Idle" || n < low || n > high {
 		t.Errorf("%s: %.0f questions about %d to %d requests, expected %.0f to %.0f", st.Phase, n, least, most, low, high)
@@ -362,7 +362,7 @@ func TestAModelServerJudges(t *testing.T) {
 	s := httptest.NewServer(server)
 	defer s.Close()
 	d := start(t)
-	metric := fmt.Sprintf(`{name: rude, kind: proportion, onFail: rollback, source: {evaluator: {url: %q, model: ngram, question: "Is it rude?", share: 50, concurrency: 8}}}`, s.URL+"/v1")
+	metric := fmt.Sprintf(`{name: rude, kind: proportion, onFail: rollback, source: {evaluator: {url: %q, model: ngram, question: "Is it rude?", share: 50, concurrency: 8}}}`+sure, s.URL+"/v1")
 	d.release(d.manifest("v1", model(t, always("Fine.")), metric, ""), ended)
 	st := d.release(d.manifest("v2", model(t, always("Fine.")), metric, ""), ended)
 	m := of(st, "rude")

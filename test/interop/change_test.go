@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"math"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -18,6 +17,7 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+	"gonum.org/v1/gonum/mathext"
 
 	"github.com/haldane-project/haldane/internal/proxy"
 	"github.com/haldane-project/haldane/internal/release"
@@ -316,11 +316,21 @@ func (y *yard) report(t *testing.T, changes int) {
 	t.Logf("%d requests, %d weight changes, %d promotions, %d restarts, %d failed", y.requests.Load(), changes, y.promoted, y.restarts, y.failed.Load())
 	for w, s := range y.shares {
 		p := float64(w) / float64(release.Full)
-		mean, sigma := p*float64(s[1]), math.Sqrt(p*(1-p)*float64(s[1]))
-		if math.Abs(float64(s[0])-mean) > 5*sigma+0.5 {
-			t.Errorf("weight %d: %d of %d, outside five sigma of %.0f", w, s[0], s[1], mean)
+		if c := min(chance(s[0], s[1], p), chance(s[1]-s[0], s[1], 1-p)); c < 1e-8 {
+			t.Errorf("weight %d: %d of %d, which comes with a chance of %.2g", w, s[0], s[1], c)
 		}
 	}
+}
+
+// chance is that of k or more of n, each drawn with probability p.
+func chance(k, n int, p float64) float64 {
+	switch {
+	case k == 0 || p == 1:
+		return 1
+	case p == 0:
+		return 0
+	}
+	return mathext.RegIncBeta(float64(k), float64(n-k+1), p)
 }
 
 func h1() *http.Client { return &http.Client{Transport: &http.Transport{}} }

@@ -132,6 +132,7 @@ func TestEvidenceOutlivesKills(t *testing.T) {
 	const plan = `
   strategy:
     canary: {steps: [{weight: 20, minRequests: 100000}]}
+  analysis: {falseRollback: 0.01%}
 `
 	data, front := t.TempDir(), freeAddress(t)
 	hits := filepath.Join(t.TempDir(), "hits")

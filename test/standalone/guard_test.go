@@ -17,7 +17,7 @@ func TestWhatBothVersionsShare(t *testing.T) {
 	const plan = `
   strategy:
     canary: {steps: [{weight: 20, minRequests: 1000000}]}
-  analysis: {metrics: [{name: errors, kind: errors}]}
+  analysis: {falseRollback: 0.01%, metrics: [{name: errors, kind: errors}]}
 `
 	shared := filepath.Join(t.TempDir(), "broken")
 	d := start(t)

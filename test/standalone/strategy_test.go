@@ -68,6 +68,7 @@ func TestAB(t *testing.T) {
   strategy:
     ab: {matches: [{headers: [{name: X-Group, exact: beta}]}], share: 30, hold: 1s, require: noHarm}
     bake: 0s
+  analysis: {falseRollback: 0.01%, metrics: [{name: errors, kind: errors}]}
 `
 	d := start(t)
 	d.apply(version{name: "a"}, plan)
@@ -118,6 +119,7 @@ func TestThirdVersionMidway(t *testing.T) {
   strategy:
     canary: {steps: [{weight: 30, minRequests: 50}, {weight: 60, gates: [{person: true}], require: noHarm}]}
     bake: 0s
+  analysis: {falseRollback: 0.01%, metrics: [{name: errors, kind: errors}]}
 `
 	d := start(t)
 	d.apply(version{name: "v1"}, plan)
