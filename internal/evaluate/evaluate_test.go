@@ -26,7 +26,7 @@ func endpoint(t *testing.T, answer func(m map[string]string) (int, string)) *rel
 		io.WriteString(w, text)
 	}))
 	t.Cleanup(s.Close)
-	return &release.Evaluator{URL: s.URL, Question: "Is it rude?", Share: release.Full, Below: 0.5, Timeout: 5 * time.Second, Concurrency: 4, Calls: 100}
+	return &release.Evaluator{URL: s.URL, Question: "Is it rude?", Share: release.Full, Below: 0.5, Timeout: time.Minute, Concurrency: 4, Calls: 100}
 }
 
 func TestWhatCountsAsAVerdict(t *testing.T) {

@@ -297,10 +297,14 @@ func TestShielding(t *testing.T) {
 	for name, k := range kinds {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, Options{})
+			response := patience
+			if k.cause == causeTimeout {
+				response = 2 * time.Second
+			}
 			w.set(t, Routing{
 				Config: release.Embedded{
 					Shield:   release.Shield{Enabled: true, MaxBody: 1 << 20},
-					Timeouts: release.Timeouts{Response: 2 * time.Second},
+					Timeouts: release.Timeouts{Response: response},
 				},
 				Split: shares(release.Full), Backends: backends(s, k.canary),
 			})

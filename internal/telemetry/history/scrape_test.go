@@ -179,7 +179,8 @@ func TestOneLongScrapeSparesNoTarget(t *testing.T) {
 // that takes long to answer.
 func TestQuickTargetIsScrapedTwiceAsOften(t *testing.T) {
 	target := instance(t, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "small 1\n") })
-	s, _ := opened(t, Options{Interval: 100 * time.Millisecond, Sparing: time.Second})
+	// At an interval so long that no busy machine makes it a slow one.
+	s, _ := opened(t, Options{Interval: 4 * time.Second, Sparing: 10 * time.Second})
 	every := func() string {
 		for _, x := range s.scraper.manager.TargetsActive()[jobVersions] {
 			return x.GetValue(model.ScrapeIntervalLabel)
@@ -189,7 +190,7 @@ func TestQuickTargetIsScrapedTwiceAsOften(t *testing.T) {
 	for _, x := range []struct {
 		quick, slow bool
 		want        string
-	}{{false, false, "100ms"}, {true, false, "50ms"}, {false, false, "100ms"}, {true, true, "1s"}} {
+	}{{false, false, "4s"}, {true, false, "2s"}, {false, false, "4s"}, {true, true, "10s"}} {
 		s.scraper.mu.Lock()
 		s.scraper.slow[target.URL] = x.slow
 		s.scraper.mu.Unlock()

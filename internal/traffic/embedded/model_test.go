@@ -34,13 +34,16 @@ func (s *seen) Observe(o *release.Observation) {
 	s.c <- struct{}{}
 }
 
+// patience is how long a test waits for something that must happen; it is no figure.
+const patience = 2 * time.Minute
+
 // next waits for one more observation.
 func (s *seen) next(t testing.TB) release.Observation {
 	t.Helper()
 	select {
 	case <-s.c:
-	case <-time.After(10 * time.Second):
-		t.Fatal("no observation within 10 s")
+	case <-time.After(patience):
+		t.Fatalf("no observation within %v", patience)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -140,7 +140,7 @@ func TestAddressChange(t *testing.T) {
 	if v := <-got; v != "ok" {
 		t.Errorf("the request that the old listener had accepted: %q", v)
 	}
-	deadline := time.Now().Add(5 * time.Second)
+	deadline := time.Now().Add(patience)
 	for {
 		c, err := net.Dial("tcp", old)
 		if err != nil {
@@ -159,7 +159,7 @@ func TestListenerIsKept(t *testing.T) {
 	apply(t, r, rel("one", "127.0.0.1:0"), b)
 	at := r.Address("one")
 	changed := rel("one", "127.0.0.1:0")
-	changed.Traffic.Embedded.Timeouts = release.Timeouts{Header: time.Second, Idle: time.Second}
+	changed.Traffic.Embedded.Timeouts = release.Timeouts{Header: patience, Idle: patience}
 	changed.Traffic.Embedded.Sticky.Client = true
 	for range 20 {
 		apply(t, r, changed, b)

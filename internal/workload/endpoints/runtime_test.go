@@ -67,9 +67,12 @@ func TestConformance(t *testing.T) {
 	})
 }
 
+// patience is how long a test waits for something that must happen; it is no figure.
+const patience = 2 * time.Minute
+
 func until(t *testing.T, r *endpoints.Runtime, what string, ok func(workload.Fleet) bool) workload.Fleet {
 	t.Helper()
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(patience)
 	for {
 		fleet, err := r.Observe(t.Context(), release.Release{Name: "shop"})
 		if err != nil {
@@ -81,7 +84,7 @@ func until(t *testing.T, r *endpoints.Runtime, what string, ok func(workload.Fle
 		select {
 		case <-r.Changed():
 		case <-deadline:
-			t.Fatalf("not within 20 s: %s; it is %+v", what, fleet)
+			t.Fatalf("not within %v: %s; it is %+v", patience, what, fleet)
 		}
 	}
 }

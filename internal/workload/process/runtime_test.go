@@ -28,6 +28,9 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
+// patience is how long a test waits for something that must happen; it is no figure.
+const patience = 2 * time.Minute
+
 func newRuntime(t *testing.T, change ...func(*process.Options)) *process.Runtime {
 	t.Helper()
 	opts := process.Options{
@@ -44,7 +47,7 @@ func newRuntime(t *testing.T, change ...func(*process.Options)) *process.Runtime
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		if err := r.Close(ctx); err != nil {
 			t.Error(err)
@@ -82,7 +85,7 @@ func TestConformance(t *testing.T) {
 // wait waits for changes until the release is as wanted.
 func wait(t *testing.T, r workload.Runtime, rel string, ok func(workload.Fleet) bool) workload.Fleet {
 	t.Helper()
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(patience)
 	for {
 		fleet, err := r.Observe(t.Context(), release.Release{Name: rel})
 		if err != nil {
@@ -94,7 +97,7 @@ func wait(t *testing.T, r workload.Runtime, rel string, ok func(workload.Fleet) 
 		select {
 		case <-r.Changed():
 		case <-deadline:
-			t.Fatalf("not within 20 s; release %s is %+v", rel, fleet)
+			t.Fatalf("not within %v; release %s is %+v", patience, rel, fleet)
 		}
 	}
 }
