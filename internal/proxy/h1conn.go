@@ -107,6 +107,7 @@ func (c *h1conn) exchange(out *http.Request, m *message, hints hints) (*http.Res
 		return nil, err
 	}
 	if m.streamed {
+		c.conn.SetReadDeadline(time.Time{}) // of the exchange before: an upload takes as long as its client does
 		c.watchClient(out.Context())
 		c.upload = newUpload(c, out, m.chunked)
 		go c.upload.run()

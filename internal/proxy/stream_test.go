@@ -165,6 +165,31 @@ func TestBodiesAndTrailers(t *testing.T) {
 	})
 }
 
+// A body that comes slowly has no less time on a connection that another request has
+// just used, whose answer was waited for briefly.
+func TestSlowUploadOnAUsedConnection(t *testing.T) {
+	peers := make(chan string, 2)
+	w := newWorld(t, Options{})
+	w.set(t, Routing{Split: shares(0), Backends: backends(serve(t, func(w http.ResponseWriter, r *http.Request) {
+		peers <- r.RemoteAddr
+		io.Copy(w, r.Body)
+	}), "")})
+	eventually(t, func() bool {
+		get(t, http.DefaultClient, request("GET", w.url, nil))
+		first := <-peers
+		in, out := io.Pipe()
+		go func() {
+			time.Sleep(2 * brisk) // the client's own pace
+			io.WriteString(out, "slow")
+			out.Close()
+		}()
+		if status, b, _ := get(t, http.DefaultClient, request("POST", w.url, in)); status != 200 || b != "slow" {
+			t.Fatalf("answer %d %q", status, b)
+		}
+		return <-peers == first
+	}, "an upload on the connection of the request before")
+}
+
 // An answer that comes before the request's end is passed on at once, and the
 // client is not made to send the rest.
 func TestEarlyAnswer(t *testing.T) {
