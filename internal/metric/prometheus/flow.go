@@ -30,6 +30,7 @@ type flow struct {
 	name    string // in the cursor
 	metrics []int
 	sources [2]*source
+	polled  time.Time // the last poll that was answered for both versions; the poller's alone
 
 	state  *flowState
 	every  spacing

@@ -247,15 +247,8 @@ func (r *reader) poll(ctx context.Context, at, since time.Time) poll {
 	if r.provider.options.Fresh != nil {
 		late = latenessIn
 	}
-	raw := min(at.Sub(since), mostRaw-late) + late
-	var err error
-	if selector := r.provider.options.Scraped; selector != "" {
-		if p.up, err = r.provider.client.query(ctx, ranged(selector, raw), at); err != nil {
-			p.why, p.failed = err.Error(), true
-			return p
-		}
-	}
 	for i, f := range r.flows {
+		raw := window(at, f.polled, late)
 		for who, s := range f.sources {
 			x, err := r.find(ctx, s, at)
 			if err == nil {
@@ -268,7 +261,27 @@ func (r *reader) poll(ctx context.Context, at, since time.Time) poll {
 			}
 		}
 	}
+	// Last, so that the scrape of every sample above is among them: one that ends
+	// meanwhile would bring series that seem to have begun in the run.
+	if selector := r.provider.options.Scraped; selector != "" {
+		var err error
+		if p.up, err = r.provider.client.query(ctx, ranged(selector, window(at, since, late)), at); err != nil {
+			p.why, p.failed, p.parts = err.Error(), true, make([][2]part, len(r.flows))
+		}
+	}
+	for i, f := range r.flows {
+		if p.parts[i][stable].layout != nil && p.parts[i][canary].layout != nil {
+			f.polled = at
+		}
+	}
 	return p
+}
+
+// window is how far back is asked for at a time: to the last poll that was answered,
+// and further for what comes late. A series whose beginning no poll asked for would
+// seem to have begun in the run.
+func window(at, last time.Time, late time.Duration) time.Duration {
+	return min(at.Sub(last), mostRaw-late) + late
 }
 
 // find tells what is asked for a source.

@@ -216,6 +216,11 @@ func TestCountersTellDivisionAndPlacebo(t *testing.T) {
 			count(1, 9, 0) // the canary's first ones are no division: its series were not there
 			var divided, evidence [2]int64
 			var placebo judge.Batch
+			t.Cleanup(func() {
+				if t.Failed() {
+					t.Logf("evidence %v, divided %v, placebo %+v", evidence, divided, placebo)
+				}
+			})
 			read := func() {
 				got, err := r.Read(t.Context())
 				if err != nil {
