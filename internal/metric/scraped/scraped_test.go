@@ -299,6 +299,11 @@ func TestRouterIsScrapedQuicklyAfterAFailure(t *testing.T) {
 	r := reading(t, store, gateways(t, pods...))
 	defer r.Close()
 	var canary, bad, stable int64
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("evidence of %d requests, %d failed, and %d of stable", canary, bad, stable)
+		}
+	})
 	read := func(n int64) func() bool {
 		return func() bool {
 			got, err := r.Read(t.Context())
