@@ -87,9 +87,7 @@ func verdictAfter(b *testing.B, p *scraped.Provider, rel release.Release, gatewa
 		b.Fatal(err)
 	}
 	serve := func(good, bad int) {
-		gateway.count("hello-canary", "200", good)
-		gateway.count("hello-canary", "500", bad)
-		gateway.count("hello-stable", "200", 9*(good+bad))
+		gateway.count(asked{"hello-canary", "200", good}, asked{"hello-canary", "500", bad}, asked{"hello-stable", "200", 9 * (good + bad)})
 	}
 	failed, failing, limit := 0, time.Time{}, time.After(30*time.Second)
 	next := time.After(time.Second + time.Duration(rand.IntN(250))*time.Millisecond)
