@@ -71,6 +71,23 @@ func exporting(t *testing.T, pages [2]*page, metrics ...release.Metric) (metric.
 	return r, p
 }
 
+// polled waits until what the canary's page now says was scraped and polled: what
+// stable does before the canary was asked anything is no evidence.
+func polled(t *testing.T, p *Provider) {
+	t.Helper()
+	now := fmt.Sprintf("%.3f", seconds(time.Now()))
+	eventually(t, "scrapes that begin now", func() bool {
+		a, err := p.client.query(t.Context(), "count(timestamp(up == 1) > "+now+")", time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		n, ok, err := a.number()
+		return err == nil && ok && n == 2
+	})
+	seen := p.polls.Load()
+	eventually(t, "their polls", func() bool { return p.polls.Load() >= seen+2 })
+}
+
 // gather reads until both versions' counts of the first metric are so many.
 func gather(t *testing.T, r metric.Reader, size func(judge.Side) int64, stable, canary int64) (sum [2]judge.Side) {
 	t.Helper()
@@ -112,11 +129,12 @@ func TestNamesDriftBetweenVersions(t *testing.T) {
 	// The new one exports both names for a while: what it counts, it counts once.
 	both := histogram + "vllm:time_per_output_token_seconds_bucket{le=\"+Inf\",model_name=\"m\"} %[3]d\n"
 	pages[1].write(both, "inter_token_latency_seconds", 0, 0)
-	r, _ := exporting(t, pages, release.Metric{
+	r, p := exporting(t, pages, release.Metric{
 		Name: "itl", Kind: release.Latency, Quantile: 0.9, Source: release.Source{Server: release.ServerMetric{Name: "vllm", Metric: "interTokenLatency", Labels: `model_name="m"`}},
 	})
-	pages[0].write(histogram, "time_per_output_token_seconds", 110, 110)
 	pages[1].write(both, "inter_token_latency_seconds", 0, 7)
+	polled(t, p)
+	pages[0].write(histogram, "time_per_output_token_seconds", 110, 110)
 	sum := gather(t, r, binned, 10, 7)
 	if s, c := judge.BinValue(judge.Latency, sum[0].Bins[0].Bin), judge.BinValue(judge.Latency, sum[1].Bins[0].Bin); s > 0.026 || c < 0.04 {
 		t.Errorf("read %v s of stable and %v s of the canary", s, c)
@@ -130,12 +148,13 @@ func TestTwoCounters(t *testing.T) {
 	pages := [2]*page{{}, {}}
 	pages[0].write(counters, 1000, 50)
 	pages[1].write(counters, 0, 0)
-	r, _ := exporting(t, pages, release.Metric{
+	r, p := exporting(t, pages, release.Metric{
 		Name: "dropped", Kind: release.Proportion, Source: release.Source{Prometheus: `dropped_total{version="$version"} / (jobs_total{version="$version"})`},
 	})
 	size := func(s judge.Side) int64 { return s.N }
-	pages[0].write(counters, 1020, 51)
 	pages[1].write(counters, 10, 4)
+	polled(t, p)
+	pages[0].write(counters, 1020, 51)
 	first := gather(t, r, size, 20, 10)
 	pages[0].write(counters, 1030, 51)
 	pages[1].write(counters, 3, 1) // began again
