@@ -146,12 +146,10 @@ func (c *Cluster) apply(ctx context.Context, ns string, manifests []byte) ([]*un
 			definitions = append(definitions, stored)
 		}
 	}
-	for _, d := range definitions {
-		if err := c.established(ctx, d.GetName()); err != nil {
+	if len(definitions) > 0 {
+		if err := c.established(ctx, definitions); err != nil {
 			return nil, err
 		}
-	}
-	if len(definitions) > 0 {
 		c.mapper.Reset()
 	}
 	return objects, nil
@@ -187,35 +185,46 @@ func (c *Cluster) resource(kind schema.GroupVersionKind, ns string) (dynamic.Res
 	return c.Dynamic.Resource(mapping.Resource).Namespace(ns), nil
 }
 
-// established waits until a CRD is served and discovery tells so, which both
-// follow its condition.
-func (c *Cluster) established(ctx context.Context, name string) error {
+// established waits until CRDs are served, which discovery tells behind their
+// condition.
+func (c *Cluster) established(ctx context.Context, definitions []*unstructured.Unstructured) error {
 	crds := c.Dynamic.Resource(schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"})
-	return wait(Patience, "CRD "+name, func() error {
-		u, err := crds.Get(ctx, name, metav1.GetOptions{})
-		if err != nil {
+	for _, d := range definitions {
+		if err := wait(Patience, "CRD "+d.GetName(), func() error {
+			u, err := crds.Get(ctx, d.GetName(), metav1.GetOptions{})
+			if err != nil {
+				return err
+			}
+			conditions, _, _ := unstructured.NestedSlice(u.Object, "status", "conditions")
+			for _, x := range conditions {
+				if m, ok := x.(map[string]any); ok && m["type"] == "Established" && m["status"] == "True" {
+					return nil
+				}
+			}
+			return errors.New("it is not established")
+		}); err != nil {
 			return err
 		}
-		conditions, _, _ := unstructured.NestedSlice(u.Object, "status", "conditions")
-		for _, x := range conditions {
-			if m, ok := x.(map[string]any); ok && m["type"] == "Established" && m["status"] == "True" {
-				return c.served(ctx, u)
+	}
+	return wait(Patience, "CRDs in discovery", func() error {
+		_, told, err := c.Client.Discovery().ServerGroupsAndResources()
+		if told == nil && err != nil { // another group may be away
+			return err
+		}
+		for _, d := range definitions {
+			if err := served(d, told); err != nil {
+				return err
 			}
 		}
-		return errors.New("it is not established")
+		return nil
 	})
 }
 
-// served tells an error unless discovery has each version of a CRD and the API
-// server answers with its objects.
-func (c *Cluster) served(ctx context.Context, crd *unstructured.Unstructured) error {
+// served tells an error unless discovery told of each version of a CRD.
+func served(crd *unstructured.Unstructured, told []*metav1.APIResourceList) error {
 	group, _, _ := unstructured.NestedString(crd.Object, "spec", "group")
 	plural, _, _ := unstructured.NestedString(crd.Object, "spec", "names", "plural")
 	versions, _, _ := unstructured.NestedSlice(crd.Object, "spec", "versions")
-	_, told, err := c.Client.Discovery().ServerGroupsAndResources()
-	if told == nil && err != nil { // another group may be away
-		return err
-	}
 	for _, v := range versions {
 		version, _ := v.(map[string]any)
 		if version["served"] != true {
@@ -226,9 +235,6 @@ func (c *Cluster) served(ctx context.Context, crd *unstructured.Unstructured) er
 			return l.GroupVersion == at.GroupVersion().String() && slices.ContainsFunc(l.APIResources, func(r metav1.APIResource) bool { return r.Name == plural })
 		}) {
 			return fmt.Errorf("discovery does not have %s", at)
-		}
-		if _, err := c.Dynamic.Resource(at).List(ctx, metav1.ListOptions{Limit: 1}); err != nil {
-			return err
 		}
 	}
 	return nil
