@@ -53,6 +53,7 @@ func (s *shop) withRights() {
 	if _, err := roles.Update(s.Context(), role, metav1.UpdateOptions{}); err != nil {
 		s.Fatal(err)
 	}
+	s.Authorized(s.T, s.ns, "haldane", role.Rules[len(role.Rules)-1], true)
 }
 
 // runs reports which run a release is in, or was in last, and its phase.
@@ -112,9 +113,12 @@ func TestClusterReleasesTheContentOfConfigMaps(t *testing.T) {
 	s.Cluster.Apply(t, s.ns, fmt.Sprintf(shopConfig, "Hello"))
 	s.until("the template is the old one", known)
 	s.until("the Deployment is given back", s.free)
-	if now := s.allPods(); !slices.Equal(first, now) {
-		t.Errorf("pods %v, then %v", first, now)
-	}
+	s.until("the pods that serve are those that did, and no others", func() error {
+		if now := s.allPods(); !slices.Equal(first, now) {
+			return fmt.Errorf("pods %v, then %v", first, now)
+		}
+		return nil
+	})
 
 	// One that is promoted is what serves; who goes back to the version before stays there.
 	s.Cluster.Apply(t, s.ns, fmt.Sprintf(shopConfig, "Good day"))

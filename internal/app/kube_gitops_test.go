@@ -133,7 +133,8 @@ func (d *diary) until(s *shop, last ...string) []*unstructured.Unstructured {
 	return slices.Clone(d.states)
 }
 
-func written(o *unstructured.Unstructured) int64 {
+// written tells which of two states, of any objects, was written first.
+func written(o metav1.Object) int64 {
 	n, _ := strconv.ParseInt(o.GetResourceVersion(), 10, 64) // the server's are numbers
 	return n
 }

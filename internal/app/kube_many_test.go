@@ -11,11 +11,13 @@ import (
 	"testing"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/dynamic"
 	ctrl "sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/haldane-project/haldane/api/v1alpha1"
@@ -46,23 +48,46 @@ spec:
 func (s *shop) gateway() {
 	s.Helper()
 	s.GatewayAPI(s)
+	s.watched(httpRoutes, func(ctx context.Context, routes dynamic.ResourceInterface, u *unstructured.Unstructured) (err error) {
+		if accept(u) {
+			_, err = routes.UpdateStatus(ctx, u, metav1.UpdateOptions{})
+		}
+		if apierrors.IsConflict(err) {
+			return nil // a newer one comes where this one moved
+		}
+		return err
+	})
+}
+
+// watched calls seen with what there is of a kind in the namespace and with every
+// change, four at a time, until the test ends: all over again after an error, and
+// where the API server ends the watch.
+func (s *shop) watched(kind schema.GroupVersionResource, seen func(context.Context, dynamic.ResourceInterface, *unstructured.Unstructured) error) {
 	ctx, cancel := context.WithCancel(context.Background())
-	routes := s.Dynamic.Resource(httpRoutes).Namespace(s.ns)
-	w, err := routes.Watch(ctx, metav1.ListOptions{})
-	if err != nil {
-		s.Fatal(err)
-	}
-	var running sync.WaitGroup
-	s.Cleanup(func() { cancel(); running.Wait() })
-	for range 4 {
-		running.Go(func() {
-			for e := range w.ResultChan() {
-				if u, ok := e.Object.(*unstructured.Unstructured); ok && accept(u) {
-					_, _ = routes.UpdateStatus(ctx, u, metav1.UpdateOptions{}) // a newer one comes where this one moved
-				}
+	objects := s.Dynamic.Resource(kind).Namespace(s.ns)
+	ended := make(chan struct{})
+	s.Cleanup(func() { cancel(); <-ended })
+	go func() {
+		defer close(ended)
+		for ; ctx.Err() == nil; time.Sleep(50 * time.Millisecond) { // not at once where it is refused
+			w, err := objects.Watch(ctx, metav1.ListOptions{})
+			if err != nil {
+				continue
 			}
-		})
-	}
+			var running sync.WaitGroup
+			for range 4 {
+				running.Go(func() {
+					defer w.Stop()
+					for e := range w.ResultChan() {
+						if u, ok := e.Object.(*unstructured.Unstructured); ok && u.GetKind() != "Status" && seen(ctx, objects, u) != nil {
+							return
+						}
+					}
+				})
+			}
+			running.Wait()
+		}
+	}()
 }
 
 // accept says in a route's status that it was taken in as it is; false: it says so.
@@ -149,9 +174,10 @@ func (s *shop) fewWrites(name string, writes []cluster.Request) {
 	for _, r := range writes {
 		object := strings.TrimPrefix(r.Object, s.ns+"/")
 		switch {
+		case r.Code == http.StatusConflict: // wrote nothing: the status of others moved the object
 		case object != name && !strings.HasPrefix(object, name+"-") && !strings.HasPrefix(object, name+"."):
 		case strings.HasPrefix(r.Resource, "httproutes"):
-			if r.Code < http.StatusMultipleChoices { // the gateway's status may have moved the object
+			if r.Code < http.StatusMultipleChoices {
 				routes++
 			}
 		case r.Resource == "services":
@@ -173,7 +199,7 @@ func (s *shop) fewWrites(name string, writes []cluster.Request) {
 // long each took from then until it alone served, shortest first.
 func (s *shop) promote(names []string, version string) []time.Duration {
 	s.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Minute)
 	defer cancel()
 	w, err := s.live.Watch(ctx, &v1alpha1.ReleaseList{}, ctrl.InNamespace(s.ns))
 	if err != nil {
@@ -201,7 +227,7 @@ func (s *shop) promote(names []string, version string) []time.Duration {
 			return took
 		}
 	}
-	s.Fatalf("%d of %d runs were promoted in 5 min", len(took), len(names))
+	s.Fatalf("%d of %d runs were promoted in 15 min", len(took), len(names))
 	return nil
 }
 

@@ -41,6 +41,7 @@ func (s *shop) everywhere(account string, rules ...rbacv1.PolicyRule) {
 	if _, err := s.Client.RbacV1().ClusterRoleBindings().Create(s.Context(), binding, metav1.CreateOptions{}); err != nil {
 		s.Fatal(err)
 	}
+	s.Authorized(s.T, s.ns, account, rules[0], true)
 }
 
 // get asks an address, as the bearer of a token where one is given.
@@ -117,10 +118,12 @@ func TestClusterControllerIsReadyOnceItsCacheIsFilled(t *testing.T) {
 	pods := slices.IndexFunc(role.Rules, func(r rbacv1.PolicyRule) bool {
 		return slices.Contains(r.Resources, "pods") && slices.Contains(r.APIGroups, "")
 	})
+	list := rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"pods"}, Verbs: []string{"list"}}
 	role.Rules[pods].Verbs = []string{"get"}
 	if role, err = roles.Update(t.Context(), role, metav1.UpdateOptions{}); err != nil {
 		t.Fatal(err)
 	}
+	s.Authorized(t, s.ns, "haldane", list, false)
 	s.start(func(*kube.Shell, ControllerOptions) (parts, error) {
 		return parts{router: &memoryRouter{splits: map[string]release.Split{}}, metrics: s.evidence}, nil
 	})

@@ -114,8 +114,7 @@ func TestClusterOutages(t *testing.T) {
 	source := newScript()
 	direct := &memoryRouter{splits: map[string]release.Split{}}
 	w := s.wired()
-	rel := strings.NewReplacer("{replicas: {}}", "{gatewayAPI: {service: hello, settle: 100ms, routes: [{kind: HTTPRoute, name: hello}]}}",
-		"{weight: 10}", "{weight: 10, hold: "+(away*3/4).String()+"}").Replace(fourSteps)
+	rel := strings.Replace(fourSteps, "{replicas: {}}", "{gatewayAPI: {service: hello, settle: 100ms, routes: [{kind: HTTPRoute, name: hello}]}}", 1)
 	names := []string{"hello", "blind", "bad", "dark", "direct"}
 	for _, name := range names {
 		text := named(name, rel)
@@ -132,17 +131,18 @@ func TestClusterOutages(t *testing.T) {
 	s.until("the API server has taken the policy in", s.policyHolds)
 	s.promoted(names, "v1")
 
-	s.midway("blind")
-	source.leave(s.ns+"/blind-2", true)
+	s.midway(source, "blind")
 	s.holdsFor(away, "blind")
 	source.leave(s.ns+"/blind-2", false)
 	s.until("blind is promoted once its source is back", s.serves("blind", "v2"))
 
-	s.midway("hello", "bad", "dark", "direct")
+	s.midway(source, "hello", "bad", "dark", "direct")
 	w.Cut()
 	source.fail(s.ns + "/bad-2")
 	source.fail(s.ns + "/direct-2")
-	source.leave(s.ns+"/dark-2", true)
+	for _, name := range []string{"hello", "bad", "direct"} { // what it says is due meanwhile
+		source.leave(s.ns+"/"+name+"-2", false)
+	}
 	s.holdsFor(away, "hello", "bad", "dark")
 	t.Logf("meanwhile the router that needs no API server gives the bad version %v of 10000", direct.newest(s.ns+"/direct"))
 	w.Mend()
@@ -168,10 +168,12 @@ func TestClusterOutages(t *testing.T) {
 	}
 }
 
-// midway gives Deployments a new version and waits until it has requests.
-func (s *shop) midway(names ...string) {
+// midway gives Deployments a new version and waits until it has requests. Their
+// source of evidence is away, so that none goes on while another one is waited for.
+func (s *shop) midway(source *script, names ...string) {
 	s.Helper()
 	for _, name := range names {
+		source.leave(s.ns+"/"+name+"-2", true)
 		s.Cluster.Apply(s, s.ns, named(name, fmt.Sprintf(shopDeployment, "v2")))
 	}
 	for _, name := range names {
@@ -188,8 +190,7 @@ func (s *shop) midway(names ...string) {
 }
 
 // holdsFor checks that no route changes the new version's share for as long as
-// an outage lasts. The step's hold keeps a rise from being under way as it begins,
-// also where it takes some seconds until all are midway, and ends before the outage.
+// an outage lasts.
 func (s *shop) holdsFor(away time.Duration, names ...string) {
 	s.Helper()
 	before := map[string]int64{}

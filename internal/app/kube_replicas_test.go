@@ -13,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
 
 	"github.com/haldane-project/haldane/internal/kube"
@@ -107,9 +108,7 @@ func TestClusterSwitchesBlueGreenByTheServiceAlone(t *testing.T) {
 	s.annotate("hello", `{"haldane.dev/promote": "hello-2"}`)
 	s.until("v2 serves", s.serves("hello", "v2"))
 	s.until("the Service is the user's", s.untouched)
-	if err := s.reaches(map[string]int{"v2": 2})(); err != nil {
-		t.Error(err)
-	}
+	s.until("v2 has the traffic", s.reaches(map[string]int{"v2": 2}))
 	if now := s.podUIDs("hello:v2"); !slices.Equal(now, canary) {
 		t.Errorf("the pods that stood by are %v; %v serve", canary, now)
 	}
@@ -122,9 +121,7 @@ func TestClusterTellsTheShareThatInstancesGive(t *testing.T) {
 			s := byReplicas(t, traffic, "canary: {steps: [{weight: 5, require: none, gates: [{person: true}]}]}")
 			s.Cluster.Apply(t, s.ns, fmt.Sprintf(shopDeployment, "v2"))
 			s.until("the first step waits", s.waits("1/2", "33.33%"))
-			if err := s.reaches(map[string]int{"v1": 2, "v2": 1})(); err != nil {
-				t.Error(err)
-			}
+			s.until("the Service leads to what has the share", s.reaches(map[string]int{"v1": 2, "v2": 1}))
 			s.annotate("hello", `{"haldane.dev/abort": "hello-2"}`)
 			s.until("v2 is off", s.phase("hello", "Aborted"))
 			s.until("v1 has the traffic", s.reaches(map[string]int{"v1": 2}))
@@ -138,32 +135,59 @@ func TestClusterTakesABadCanaryOutOfTheService(t *testing.T) {
 	s := byReplicas(t, "{service: hello}", "canary: {steps: [{weight: 50, hold: 1h, require: none}]}, stepDeadline: 2h")
 	s.Cluster.Apply(t, s.ns, fmt.Sprintf(shopDeployment, "v2"))
 	s.until("v2 has its share", s.reaches(map[string]int{"v1": 2, "v2": 2}))
-	ctx, cancel := context.WithTimeout(t.Context(), cluster.Patience)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*cluster.Patience)
 	defer cancel()
+	services, err := s.Client.CoreV1().Services(s.ns).Watch(ctx, metav1.ListOptions{FieldSelector: "metadata.name=hello"})
+	if err != nil {
+		t.Fatal(err)
+	}
 	pods, err := s.Client.CoreV1().Pods(s.ns).Watch(ctx, metav1.ListOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	s.evidence.(*script).fail(s.ns + "/hello-2")
-	taken := false
-	for e := range pods.ResultChan() {
-		p, ok := e.Object.(*corev1.Pod)
-		if !ok || p.DeletionTimestamp == nil && e.Type != watch.Deleted || p.Spec.Containers[0].Image != "hello:v2" {
-			continue
-		}
-		svc, err := s.Client.CoreV1().Services(s.ns).Get(t.Context(), "hello", metav1.GetOptions{})
-		if err != nil || svc.Spec.Selector["pod-template-hash"] == "" || svc.Spec.Selector["pod-template-hash"] == p.Labels["pod-template-hash"] {
-			t.Errorf("as v2's pods are taken the Service selects %v: %v", svc.Spec.Selector, err)
-		}
-		taken = true
-		break
-	}
-	pods.Stop()
-	if !taken {
-		t.Fatal("v2's pods were not taken")
-	}
 	s.until("v2 is off", s.phase("hello", "RolledBack"))
 	s.until("the Service is the user's", s.untouched)
+	rest, err := s.Client.CoreV1().Services(s.ns).Get(ctx, "hello", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var states []*corev1.Service
+	for e := range services.ResultChan() {
+		svc, ok := e.Object.(*corev1.Service)
+		if !ok {
+			t.Fatalf("%+v", e.Object)
+		}
+		if states = append(states, svc); written(svc) >= written(rest) {
+			break
+		}
+	}
+	takenBehind(t, pods, states)
+}
+
+// takenBehind checks that as each pod of v2 was first seen to go, of two, the Service
+// did not lead to it, by all the states that it had.
+func takenBehind(t *testing.T, pods watch.Interface, states []*corev1.Service) {
+	t.Helper()
+	taken := map[types.UID]bool{}
+	for e := range pods.ResultChan() {
+		p, ok := e.Object.(*corev1.Pod)
+		if !ok || p.DeletionTimestamp == nil && e.Type != watch.Deleted || p.Spec.Containers[0].Image != "hello:v2" || taken[p.UID] {
+			continue
+		}
+		taken[p.UID] = true
+		later := slices.IndexFunc(states, func(svc *corev1.Service) bool { return written(svc) > written(p) })
+		if later < 1 {
+			t.Fatalf("by its %d states the Service was given back before pod %s went", len(states), p.Name)
+		}
+		if hash := states[later-1].Spec.Selector["pod-template-hash"]; hash == "" || hash == p.Labels["pod-template-hash"] {
+			t.Errorf("as pod %s was taken the Service selected %v", p.Name, states[later-1].Spec.Selector)
+		}
+		if len(taken) == 2 {
+			return
+		}
+	}
+	t.Fatalf("%d pods of v2 were taken, expected 2", len(taken))
 }
 
 // A rolling run replaces instances in batches, each a share of the traffic.

@@ -6,13 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"sync"
 	"testing"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/dynamic"
 
 	"github.com/haldane-project/haldane/internal/kube"
 	"github.com/haldane-project/haldane/test/cluster"
@@ -146,25 +146,13 @@ func routeToAnother(t *testing.T, c *cluster.Cluster) {
 // acceptRoutes says of every route of the Gateway API that it was taken in, as
 // an implementation does.
 func (s *shop) acceptRoutes() {
-	ctx, cancel := context.WithCancel(context.Background())
-	var running sync.WaitGroup
-	s.Cleanup(func() { cancel(); running.Wait() })
 	for _, resource := range []string{"httproutes", "grpcroutes"} {
-		routes := s.Dynamic.Resource(schema.GroupVersionResource{Group: "gateway.networking.k8s.io", Version: "v1", Resource: resource}).Namespace(s.ns)
-		w, err := routes.Watch(ctx, metav1.ListOptions{})
-		if err != nil {
-			s.Fatal(err)
-		}
-		running.Go(func() {
-			for e := range w.ResultChan() {
-				route, ok := e.Object.(*unstructured.Unstructured)
-				if !ok || route.GetDeletionTimestamp() != nil {
-					continue
-				}
-				if status := accepted(route); status != nil {
-					_, _ = routes.Patch(ctx, route.GetName(), types.MergePatchType, status, metav1.PatchOptions{}, "status") // it may be gone
-				}
+		kind := schema.GroupVersionResource{Group: httpRoutes.Group, Version: httpRoutes.Version, Resource: resource}
+		s.watched(kind, func(ctx context.Context, routes dynamic.ResourceInterface, route *unstructured.Unstructured) (err error) {
+			if status := accepted(route); status != nil && route.GetDeletionTimestamp() == nil {
+				_, err = routes.Patch(ctx, route.GetName(), types.MergePatchType, status, metav1.PatchOptions{}, "status")
 			}
+			return err // it may be gone
 		})
 	}
 }

@@ -206,9 +206,7 @@ func TestClusterUndo(t *testing.T) {
 		return s.serves("hello", "v2")()
 	})
 	s.until("the Deployment is free at last", s.free)
-	if n := len(s.podUIDs("hello:v2")); n != 2 {
-		t.Errorf("%d pods of v2", n)
-	}
+	s.until("it has its pods", s.instances("hello:v2", 2))
 }
 
 // kubectl runs it as a user does.

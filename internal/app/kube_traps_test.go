@@ -164,6 +164,7 @@ func (s *shop) rights(verb string, given bool) {
 	if _, err := roles.Update(s.Context(), role, metav1.UpdateOptions{}); err != nil {
 		s.Fatal(err)
 	}
+	s.Authorized(s.T, s.ns, "haldane", rbacv1.PolicyRule{APIGroups: []string{"apps"}, Resources: []string{"deployments"}, Verbs: []string{verb}}, given)
 }
 
 // TestClusterOthersWriteTheDeployment: an applier that owns spec.paused and says
@@ -198,12 +199,17 @@ func TestClusterOthersWriteTheDeployment(t *testing.T) {
 		}
 		return nil
 	})
+	second, err := s.Client.AppsV1().Deployments(s.ns).Get(t.Context(), "hello-canary", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
 	s.patchDeployment("hello-canary", `{"spec":{"replicas":1}}`)
 	s.until("the second Deployment has its count again", func() error {
-		if n := len(s.podUIDs("hello:v2")); n != 4 {
-			return fmt.Errorf("%d of v2", n)
+		d, err := s.Client.AppsV1().Deployments(s.ns).Get(t.Context(), "hello-canary", metav1.GetOptions{})
+		if err != nil || d.Generation < second.Generation+2 || *d.Spec.Replicas != 4 {
+			return fmt.Errorf("it is not written yet: %w", err)
 		}
-		return nil
+		return s.instances("hello:v2", 4)()
 	})
 	for _, uid := range first {
 		if !slices.Contains(s.podUIDs("hello:v1"), uid) {
@@ -213,8 +219,9 @@ func TestClusterOthersWriteTheDeployment(t *testing.T) {
 	s.annotate("hello", `{"haldane.dev/promote-full": "hello-2"}`)
 	s.until("v2 serves", s.serves("hello", "v2"))
 	s.until("the Deployment is free", s.free)
-	if d := s.deployment(); d.Annotations["team"] != "blue" || *d.Spec.Replicas != 4 || len(s.podUIDs("hello:v2")) != 4 {
-		t.Errorf("what others wrote was lost: annotations %v, %d replicas, pods %v", d.Annotations, *d.Spec.Replicas, s.podUIDs("hello:v2"))
+	s.until("it has its pods", s.instances("hello:v2", 4))
+	if d := s.deployment(); d.Annotations["team"] != "blue" || *d.Spec.Replicas != 4 {
+		t.Errorf("what others wrote was lost: annotations %v, %d replicas", d.Annotations, *d.Spec.Replicas)
 	}
 }
 
