@@ -55,42 +55,42 @@ fuzz() { # package fuzzer...: 20 s each
 
 export HALDANE_E2E=1 HALDANE_INTEROP_RUNS=100 HALDANE_CHANGES=1000 HALDANE_CRASH_ROUNDS=200
 
-HALDANE_LONG=1 suite "standalone figures" go test -count=1 -timeout 40m -v -run 'Outage|Killed|Identical' ./test/standalone
+HALDANE_LONG=1 suite "standalone figures" go test -count=1 -timeout 90m -v -run 'Outage|Killed|Identical' ./test/standalone
 real=RealRollbacks/errors
 [ -z "${HALDANE_LONG:-}" ] || real=RealRollbacks # with latency: minutes more
-HALDANE_LONG=1 suite "real rollbacks beside simulated ones" go test -count=1 -timeout 30m -v -run "$real" ./test/standalone
+HALDANE_LONG=1 suite "real rollbacks beside simulated ones" go test -count=1 -timeout 90m -v -run "$real" ./test/standalone
 if (cd test/tools && go build -o ../../bin/h2spec github.com/summerwind/h2spec/cmd/h2spec); then
   export HALDANE_H2SPEC=$PWD/bin/h2spec
 else
   skip "h2spec" "its module could not be built"
 fi
-suite "gRPC interop x100, 1,000 changes, h2spec" go test -count=1 -timeout 30m -v -run 'GRPC|Changes|H2Spec' ./test/interop
-suite "store, killed 200 times" go test -count=1 -timeout 20m -run 'Kill|Crash' ./internal/store/sqlite
-suite "demo" go test -count=1 -timeout 10m -v -run Story ./internal/demo
+suite "gRPC interop x100, 1,000 changes, h2spec" go test -count=1 -timeout 60m -v -run 'GRPC|Changes|H2Spec' ./test/interop
+suite "store, killed 200 times" go test -count=1 -timeout 60m -run 'Kill|Crash' ./internal/store/sqlite
+suite "demo" go test -count=1 -timeout 60m -v -run Story ./internal/demo
 if [ "$(id -u)" = 0 ] && [ "$(uname)" = Linux ] && command -v apt-get >/dev/null || [ -n "${HALDANE_KUBECONFIG:-}" ]; then
   [ -n "${HALDANE_KUBECONFIG:-}" ] || apt-get update -qq >/dev/null 2>&1 || true
   suite "full cluster" go test -count=1 -timeout 60m -run 'Pods|Traefik|Istio|Flask' ./test/cluster
-  suite "releases on a cluster" go test -count=1 -timeout 45m -v ./test/kubernetes
+  suite "releases on a cluster" go test -count=1 -timeout 60m -v ./test/kubernetes
 else
   skip "full cluster" "its node needs root and Debian's containerd, or HALDANE_KUBECONFIG"
 fi
-suite "istiod and clients without a proxy" go test -count=1 -timeout 20m -v -run 'Istiod|MeshRoute' ./internal/traffic/istio ./internal/traffic/gatewayapi
-[ -z "${HALDANE_LONG:-}" ] || suite "1,000 idle releases, 50 promotions at once, outages" go test -count=1 -timeout 40m -v -run 'Idle|ManyPromotions|Outages' ./internal/app
-suite "Argo CD and Flux" go test -count=1 -timeout 40m -run DeliveryToolsAgree ./internal/app
-suite "Helm chart" go test -count=1 -timeout 20m ./test/chart
+suite "istiod and clients without a proxy" go test -count=1 -timeout 60m -v -run 'Istiod|MeshRoute' ./internal/traffic/istio ./internal/traffic/gatewayapi
+[ -z "${HALDANE_LONG:-}" ] || suite "1,000 idle releases, 50 promotions at once, outages" go test -count=1 -timeout 60m -v -run 'Idle|ManyPromotions|Outages' ./internal/app
+suite "Argo CD and Flux" go test -count=1 -timeout 60m -run DeliveryToolsAgree ./internal/app
+suite "Helm chart" go test -count=1 -timeout 60m ./test/chart
 suite "image" sh -c 'cd tools/image && go test -count=1 ./...'
 if have chromium command -v chromium; then
-  suite "browser" go test -count=1 -timeout 10m ./internal/web
+  suite "browser" go test -count=1 -timeout 60m ./internal/web
 else
   skip "browser" "chromium is not installed (package chromium)"
 fi
-suite "LLM, prompt and price examples" go test -count=1 -timeout 30m -parallel 3 -run 'LLM|Prompt|Price' ./test/model
-suite "planted faults, servers' own metrics" go test -count=1 -timeout 30m -parallel 4 -v -run 'PlantedFaults|OwnHistogram|UnknownSeries' ./test/model
-suite "alike models, 20 pairs" go test -count=1 -timeout 30m -parallel 4 -v -run AlikeModels ./test/model
+suite "LLM, prompt and price examples" go test -count=1 -timeout 60m -parallel 3 -run 'LLM|Prompt|Price' ./test/model
+suite "planted faults, servers' own metrics" go test -count=1 -timeout 60m -parallel 4 -v -run 'PlantedFaults|OwnHistogram|UnknownSeries' ./test/model
+suite "alike models, 20 pairs" go test -count=1 -timeout 60m -parallel 4 -v -run AlikeModels ./test/model
 suite "fuzzing what models say" fuzz ./internal/inference FuzzScan FuzzStream FuzzAnswer FuzzRewrite
 suite "fuzzing rewrites" fuzz ./internal/release FuzzSetField
 if have nodejs command -v node && have npm command -v npm; then
-  suite "OpenAI's client" go test -count=1 -timeout 10m -run Official ./test/model
+  suite "OpenAI's client" go test -count=1 -timeout 60m -run Official ./test/model
 else
   skip "OpenAI's client" "node and npm are not installed (packages nodejs and npm)"
 fi
@@ -100,7 +100,7 @@ else
   skip "Flask example" "python3-flask is not installed"
 fi
 if have python3-sklearn /usr/bin/python3 -c 'import sklearn'; then
-  suite "digits example" go test -count=1 -timeout 10m -v -run Digits ./test/model
+  suite "digits example" go test -count=1 -timeout 60m -v -run Digits ./test/model
 else
   skip "digits example" "scikit-learn is not installed (package python3-sklearn)"
 fi
