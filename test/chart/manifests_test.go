@@ -2,6 +2,7 @@ package chart
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -53,7 +54,8 @@ type may struct {
 	allowed                         bool
 }
 
-// ask asks as an account what it may do.
+// ask asks as an account what it may do. What it may is waited for: the API server
+// takes roles in behind their writes.
 func ask(t *testing.T, c *cluster.Cluster, ns, account string, questions []may) {
 	t.Helper()
 	client, err := kubernetes.NewForConfig(c.As(t, ns, account))
@@ -61,17 +63,24 @@ func ask(t *testing.T, c *cluster.Cluster, ns, account string, questions []may) 
 		t.Fatal(err)
 	}
 	for _, q := range questions {
-		resource, sub, _ := strings.Cut(q.resource, "/")
-		review := &authv1.SelfSubjectAccessReview{Spec: authv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &authv1.ResourceAttributes{
-			Verb: q.verb, Group: q.group, Resource: resource, Subresource: sub, Name: q.name, Namespace: q.ns}}}
-		got, err := client.AuthorizationV1().SelfSubjectAccessReviews().Create(context.Background(), review, metav1.CreateOptions{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got.Status.Allowed != q.allowed {
-			t.Errorf("%s %s.%s %s in %q: allowed %v, expected %v (%s)", q.verb, q.resource, q.group, q.name, q.ns, got.Status.Allowed, q.allowed, got.Status.Reason)
+		if q.allowed {
+			cluster.Eventually(t, wait, "the rights of "+account, func() error { return q.answered(client) })
+		} else if err := q.answered(client); err != nil {
+			t.Error(err)
 		}
 	}
+}
+
+// answered tells an error unless the API server answers as expected.
+func (q may) answered(client kubernetes.Interface) error {
+	resource, sub, _ := strings.Cut(q.resource, "/")
+	review := &authv1.SelfSubjectAccessReview{Spec: authv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &authv1.ResourceAttributes{
+		Verb: q.verb, Group: q.group, Resource: resource, Subresource: sub, Name: q.name, Namespace: q.ns}}}
+	got, err := client.AuthorizationV1().SelfSubjectAccessReviews().Create(context.Background(), review, metav1.CreateOptions{})
+	if err == nil && got.Status.Allowed != q.allowed {
+		err = fmt.Errorf("%s %s.%s %s in %q: allowed %v, expected %v (%s)", q.verb, q.resource, q.group, q.name, q.ns, got.Status.Allowed, q.allowed, got.Status.Reason)
+	}
+	return err
 }
 
 // work is what the controller does in a namespace of Releases.
