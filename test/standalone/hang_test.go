@@ -3,6 +3,7 @@ package standalone
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/haldane-project/haldane/internal/store"
 )
@@ -13,6 +14,7 @@ import (
 // themselves (after 10 s) and then count as nobody's fault.
 func TestHangingVersionIsRolledBack(t *testing.T) {
 	d := start(t)
+	d.givesUp = 10 * time.Second
 	d.apply(version{name: "v1", env: map[string]string{"LATENCY_MS": "2"}}, judged)
 	d.serves("v1")
 	users := d.load(200, nil)

@@ -220,6 +220,7 @@ type daemon struct {
 
 	replicas int           // of each version; 0: two
 	patience time.Duration // for what it waits for; 0: the usual
+	givesUp  time.Duration // after which a user does; 0: a minute, which no busy machine takes
 }
 
 // start runs a daemon on free ports until the test ends.
@@ -389,7 +390,7 @@ type traffic struct {
 
 func (d *daemon) load(rate float64, each func(load.Shot)) traffic {
 	d.t.Helper()
-	g, err := load.New(load.Options{URL: "http://" + d.front + "/", Rate: rate, VersionHeader: "X-Version", Each: each})
+	g, err := load.New(load.Options{URL: "http://" + d.front + "/", Rate: rate, VersionHeader: "X-Version", Each: each, Timeout: cmp.Or(d.givesUp, time.Minute)})
 	if err != nil {
 		d.t.Fatal(err)
 	}
