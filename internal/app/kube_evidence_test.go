@@ -25,7 +25,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	engine "github.com/haldane-project/haldane/internal/cluster"
@@ -147,6 +146,12 @@ func TestClusterSecretsOfAPrometheusServer(t *testing.T) {
 	}
 	defer e.Close()
 	rel := release.Release{Name: s.ns + "/hello", Version: release.Version{Workload: release.Workload{Deployment: &release.Deployment{Name: "hello"}}}}
+	if _, err := e.secrets.get(s.ns, "prometheus", "token"); err == nil {
+		t.Fatal("a Secret that is not there was read")
+	}
+	s.secret("tls", map[string][]byte{corev1.ServiceAccountRootCAKey: pair.ca, corev1.TLSCertKey: pair.cert, corev1.TLSPrivateKeyKey: pair.key})
+	s.secret("prometheus", map[string][]byte{"token": []byte("t0ken"), "password": []byte("pass")})
+	s.Cluster.Apply(t, s.ns, fmt.Sprintf(shopDeployment, "v1"))
 	for name, c := range map[string]struct {
 		from release.Prometheus
 		want string
@@ -174,12 +179,6 @@ func TestClusterSecretsOfAPrometheusServer(t *testing.T) {
 				return errors.Join(err, errors.New(got.Missing))
 			}
 		}
-		if _, err := e.secrets.get(s.ns, "prometheus", "token"); name == "bearer" && err == nil {
-			t.Fatal("a Secret that is not there was read")
-		}
-		s.secret("tls", map[string][]byte{corev1.ServiceAccountRootCAKey: pair.ca, corev1.TLSCertKey: pair.cert, corev1.TLSPrivateKeyKey: pair.key})
-		s.secret("prometheus", map[string][]byte{"token": []byte("t0ken"), "password": []byte("pass")})
-		s.Cluster.Apply(t, s.ns, fmt.Sprintf(shopDeployment, "v1"))
 		if err := reading(); err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
@@ -192,11 +191,11 @@ func TestClusterSecretsOfAPrometheusServer(t *testing.T) {
 	}
 }
 
-// secret makes a Secret, or leaves the one that there is.
+// secret makes a Secret.
 func (s *shop) secret(name string, data map[string][]byte) {
 	s.Helper()
 	_, err := s.Client.CoreV1().Secrets(s.ns).Create(s.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: name}, Data: data}, metav1.CreateOptions{})
-	if err != nil && !apierrors.IsAlreadyExists(err) {
+	if err != nil {
 		s.Fatal(err)
 	}
 }
