@@ -25,7 +25,7 @@ import (
 )
 
 // patience is how long a test waits for something that must happen; it is no figure.
-const patience = 5 * time.Minute
+const patience = 10 * time.Minute
 
 func TestMain(m *testing.M) {
 	if os.Getenv("HALDANE_TEST_ROLE") == "haldane" {

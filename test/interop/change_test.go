@@ -24,7 +24,7 @@ import (
 )
 
 // patience is how long a test waits for something that must happen; it is no figure.
-const patience = 2 * time.Minute
+const patience = 10 * time.Minute
 
 // TestChangesUnderLoad changes weights, promotes and restarts versions under
 // mixed load and wants every request answered once, by a version that had a

@@ -22,7 +22,7 @@ import (
 )
 
 // patience is how long a test waits for something that must happen; it is no figure.
-const patience = 2 * time.Minute
+const patience = 10 * time.Minute
 
 type daemon struct {
 	*testing.T

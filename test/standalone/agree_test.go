@@ -149,7 +149,7 @@ type second []int32
 // many canary requests it took, at least and at most.
 func (w *world) real(t *testing.T, runs int) (least, most sample) {
 	d := start(t)
-	d.replicas, d.patience = 1, 5*patience // one process, so that the seed says which of its requests fail
+	d.replicas, d.patience = 1, 3*patience // one process, so that the seed says which of its requests fail
 	w.stable["SEED"] = "1"
 	d.apply(version{name: "v1", env: w.stable}, w.plan())
 	d.serves("v1")

@@ -33,7 +33,7 @@ import (
 
 // patience is how long a test waits for something that must happen. It is no
 // figure: a machine that is busy may take its time.
-const patience = 3 * time.Minute
+const patience = 10 * time.Minute
 
 func TestMain(m *testing.M) {
 	switch os.Getenv("HALDANE_TEST_ROLE") {

@@ -55,7 +55,7 @@ func TestIdenticalVersions(t *testing.T) {
 }
 
 func identicalLane(t *testing.T, shared *daemon, name string, runs int) (rolled, done int) {
-	d := &daemon{t: t, api: shared.api, base: shared.base, front: freeAddress(t), name: name, patience: 5 * patience}
+	d := &daemon{t: t, api: shared.api, base: shared.base, front: freeAddress(t), name: name, patience: 3 * patience}
 	env := map[string]string{"ERRORS": "0.01"}
 	d.apply(version{name: "v0", env: env}, compressed)
 	d.serves("v0")

@@ -38,13 +38,13 @@ func TestQueryOnTheRealStore(t *testing.T) {
 	store.SetTargets(targets)
 	r := w.open(t, embedded.New(w.recorder, store), nil)
 	defer r.Close()
-	deadline := time.After(60 * time.Second)
+	deadline := time.After(5 * time.Minute)
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		select {
 		case <-deadline:
-			t.Fatalf("no value within 60 s: %+v", read(t, r))
+			t.Fatalf("no value within five minutes: %+v", read(t, r))
 		case <-tick.C:
 		}
 		if got := values(read(t, r), 0); len(got) > 0 {
