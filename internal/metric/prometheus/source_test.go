@@ -37,7 +37,8 @@ func (p *page) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 // both were polled.
 func exporting(t *testing.T, pages [2]*page, metrics ...release.Metric) (metric.Reader, *Provider) {
 	t.Helper()
-	store, err := history.Open(history.Options{Dir: t.TempDir(), Log: slog.New(slog.DiscardHandler), Interval: 50 * time.Millisecond})
+	const every = 250 * time.Millisecond // of which a scrape may take most: pages of several tests are read at once
+	store, err := history.Open(history.Options{Dir: t.TempDir(), Log: slog.New(slog.DiscardHandler), Interval: every})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,7 +51,7 @@ func exporting(t *testing.T, pages [2]*page, metrics ...release.Metric) (metric.
 		targets = append(targets, history.Target{Release: "hello", Version: string(v), Instance: fmt.Sprint(who), URL: server.URL})
 	}
 	store.SetTargets(targets)
-	p, err := New(Options{URL: "http://inside", Transport: Inside(store.QueryHandler()), Scraped: "up", Interval: 50 * time.Millisecond})
+	p, err := New(Options{URL: "http://inside", Transport: Inside(store.QueryHandler()), Scraped: "up", Interval: every})
 	if err != nil {
 		t.Fatal(err)
 	}
