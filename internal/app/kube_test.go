@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr"
 	appsv1 "k8s.io/api/apps/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -24,6 +25,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/yaml"
 
 	"github.com/haldane-project/haldane/api/v1alpha1"
@@ -44,6 +46,7 @@ func TestMain(m *testing.M) {
 		childController(file)
 		return
 	}
+	log.SetLogger(logr.Discard()) // the first one holds, and that of a test ends with it
 	cluster.Main(m)
 }
 
