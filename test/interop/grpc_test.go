@@ -210,11 +210,13 @@ func (w *world) flip(t *testing.T) {
 }
 
 // check compares what was observed with what the suite provokes: each run asks
-// for status UNKNOWN three times, UNIMPLEMENTED twice, and hangs up.
+// for status UNKNOWN three times, UNIMPLEMENTED twice, and gives a server that sleeps
+// a millisecond: where the client is not there first, the proxy finds that it is over.
 func (w *world) check(t *testing.T, runs int) {
 	w.failed.Range(func(cause, n any) bool {
-		if cause != "GRPCStatus" {
-			t.Errorf("%d failures by %v: want none", n.(*atomic.Int64).Load(), cause)
+		most := map[any]int64{"GRPCStatus": int64(6 * runs), "Timeout": int64(runs)}[cause]
+		if n := n.(*atomic.Int64).Load(); n > most {
+			t.Errorf("%d failures by %v: want at most %d", n, cause, most)
 		}
 		return true
 	})
