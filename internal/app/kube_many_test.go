@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -114,12 +115,14 @@ func named(name, text string) string {
 // TestClusterManyPromotionsAtOnce: each of many runs at once writes as little as
 // one alone does, and the route once for each weight and thrice at its end. How long they take is
 // logged; HALDANE_LONG=1 makes them fifty, with the time that a gateway is given, once with steps
-// that end when their evidence is there and once with steps of ten seconds.
+// that end when their evidence is there and once with steps of ten seconds, and logs what it takes
+// the cluster alone to roll as many Deployments out at once: that bounds the others.
 func TestClusterManyPromotionsAtOnce(t *testing.T) {
 	if os.Getenv("HALDANE_LONG") == "" {
 		manyPromotions(t, 5, "300ms", "0s")
 		return
 	}
+	t.Run("without Haldane", func(t *testing.T) { manyRollouts(t, 50) })
 	for _, hold := range []string{"0s", "10s"} {
 		t.Run("hold "+hold, func(t *testing.T) { manyPromotions(t, 50, "3s", hold) })
 	}
@@ -195,13 +198,56 @@ func (s *shop) fewWrites(name string, writes []cluster.Request) {
 	}
 }
 
-// promote gives Deployments another version, one after the other, and returns how
-// long each took from then until it alone served, shortest first.
+func manyRollouts(t *testing.T, n int) {
+	s := newShop(t)
+	s.gateway()
+	names := []string{"hello"} // goes alone
+	for i := range n {
+		names = append(names, fmt.Sprintf("shop-%d", i))
+	}
+	for _, name := range names {
+		s.Cluster.Apply(s.T, s.ns, named(name, shopRoute), named(name, fmt.Sprintf(shopDeployment, "v1")))
+	}
+	rolled := func(version string, d *appsv1.Deployment) bool {
+		st, all := d.Status, *d.Spec.Replicas
+		return d.Spec.Template.Spec.Containers[0].Image == "hello:"+version && st.ObservedGeneration == d.Generation &&
+			st.UpdatedReplicas == all && st.Replicas == all && st.AvailableReplicas == all
+	}
+	s.until("v1 serves", func() error {
+		list, err := s.Client.AppsV1().Deployments(s.ns).List(t.Context(), metav1.ListOptions{})
+		if err != nil || len(list.Items) != len(names) || slices.ContainsFunc(list.Items, func(d appsv1.Deployment) bool { return !rolled("v1", &d) }) {
+			return fmt.Errorf("not yet: %w", err)
+		}
+		return nil
+	})
+	roll := func(names []string) time.Duration {
+		return slices.Max(s.change(names, "v2", &appsv1.DeploymentList{}, func(o ctrl.Object) bool {
+			d, ok := o.(*appsv1.Deployment)
+			return ok && rolled("v2", d)
+		}))
+	}
+	alone, together := roll(names[:1]), roll(names[1:])
+	t.Logf("a Deployment that rolls out by itself took %v; %d at once: %v for the last, %v longer", alone, n, together, together-alone)
+}
+
+// promote gives Deployments another version and returns how long each took from
+// then until it alone served, shortest first.
 func (s *shop) promote(names []string, version string) []time.Duration {
+	s.Helper()
+	return s.change(names, version, &v1alpha1.ReleaseList{}, func(o ctrl.Object) bool {
+		rel, ok := o.(*v1alpha1.Release)
+		return ok && rests(rel, version)
+	})
+}
+
+// change gives Deployments another version, one after the other, and returns how
+// long each took from then until the object of its name in the list was as it is to be,
+// shortest first.
+func (s *shop) change(names []string, version string, list ctrl.ObjectList, done func(ctrl.Object) bool) []time.Duration {
 	s.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Minute)
 	defer cancel()
-	w, err := s.live.Watch(ctx, &v1alpha1.ReleaseList{}, ctrl.InNamespace(s.ns))
+	w, err := s.live.Watch(ctx, list, ctrl.InNamespace(s.ns))
 	if err != nil {
 		s.Fatal(err)
 	}
@@ -215,19 +261,19 @@ func (s *shop) promote(names []string, version string) []time.Duration {
 		}
 	}
 	var took []time.Duration
-	done := map[string]bool{}
 	for e := range w.ResultChan() {
-		rel, ok := e.Object.(*v1alpha1.Release)
-		if !ok || done[rel.Name] || !slices.Contains(names, rel.Name) || !rests(rel, version) {
+		o, ok := e.Object.(ctrl.Object)
+		if !ok || began[o.GetName()].IsZero() || !done(o) {
 			continue
 		}
-		done[rel.Name] = true
-		if took = append(took, time.Since(began[rel.Name]).Round(10*time.Millisecond)); len(took) == len(names) {
+		took = append(took, time.Since(began[o.GetName()]).Round(10*time.Millisecond))
+		delete(began, o.GetName())
+		if len(began) == 0 {
 			slices.Sort(took)
 			return took
 		}
 	}
-	s.Fatalf("%d of %d runs were promoted in 15 min", len(took), len(names))
+	s.Fatalf("%d of %d have %s in 15 min", len(took), len(names), version)
 	return nil
 }
 
