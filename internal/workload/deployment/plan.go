@@ -132,7 +132,7 @@ func (s *state) mustHold(want []rollout.Group, o Options) bool {
 func (s *state) rolls(want []rollout.Group) bool {
 	v := s.current()
 	n := s.instances(v)
-	if len(want) != 1 || want[0].Version.ID != v || s.full() == 0 || n == 0 && s.inCanary(v) {
+	if len(want) != 1 || want[0].Version.ID != v || s.full() == 0 || n == 0 && s.inCanary(v) || s.passing {
 		return false
 	}
 	made, older := false, false

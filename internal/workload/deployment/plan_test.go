@@ -34,13 +34,14 @@ type world struct {
 	full     int32
 	sets     map[string]int32 // of the user's Deployment
 	orphans  map[string]int32
+	passing  bool
 	canary   string // "": there is no second Deployment
 	count    int32
 	ready    int32
 }
 
 func (w world) state() *state {
-	s := &state{key: types.NamespacedName{Namespace: "shop", Name: "hello"}}
+	s := &state{key: types.NamespacedName{Namespace: "shop", Name: "hello"}, passing: w.passing}
 	s.user = &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{UID: "user", Labels: map[string]string{cluster.ReleaseLabel: "hello"}},
 		Spec: appsv1.DeploymentSpec{Replicas: &w.full, Template: template(w.template), Paused: w.held}}
 	if w.held {
@@ -118,6 +119,8 @@ func TestPlan(t *testing.T) {
 			world{template: "v2", held: true, full: 3, sets: map[string]int32{"v1": 3}, canary: "v2", count: 3, ready: 2}, map[string]int{"v2": 3}, false, ""},
 		"handed over, not adopted yet: it stays paused": {
 			world{template: "v2", held: true, full: 3, sets: map[string]int32{"v1": 3}, orphans: map[string]int32{"v2": 3}}, map[string]int{"v2": 3}, false, ""},
+		"handed over, which the cache knows of the second Deployment only": {
+			world{template: "v2", held: true, full: 3, sets: map[string]int32{"v1": 3}, passing: true}, map[string]int{"v2": 3}, false, ""},
 		"adopted, the old one still there": {
 			world{template: "v2", held: true, full: 3, sets: map[string]int32{"v1": 3, "v2": 3}}, map[string]int{"v2": 3}, false, ""},
 		"adopted: an ordinary Deployment again": {

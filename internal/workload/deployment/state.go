@@ -20,6 +20,9 @@ type state struct {
 	user   *appsv1.Deployment   // nil: there is none
 	canary *appsv1.Deployment   // the second Deployment; nil: there is none
 	sets   []set
+	// passing: a ReplicaSet of the user's template belongs to neither Deployment,
+	// as where the second's end was seen before what it handed over.
+	passing bool
 }
 
 // set is one ReplicaSet of either Deployment, or of none while it is handed over;
@@ -94,8 +97,11 @@ func (r *Runtime) readSets(ctx context.Context, s *state) error {
 		if c := metav1.GetControllerOf(rs); c != nil {
 			owner = c.UID
 		}
+		x := set{ReplicaSet: rs, version: cluster.TemplateID(rs.Spec.Template), owner: owner}
 		if owner == "" || s.owns(owner) {
-			s.sets = append(s.sets, set{ReplicaSet: rs, version: cluster.TemplateID(rs.Spec.Template), owner: owner})
+			s.sets = append(s.sets, x)
+		} else if x.version == s.current() && replicas(rs.Spec.Replicas) > 0 {
+			s.passing = true
 		}
 	}
 	return nil
