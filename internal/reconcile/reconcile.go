@@ -69,7 +69,13 @@ type Reconciler struct {
 	Ports
 	mu      sync.Mutex
 	workers map[string]*worker
+	starts  chan struct{} // first passes under way of releases without a run
 }
+
+// starting is how many releases without a run make their first pass at a time. A
+// start with a thousand of them leaves the machine, and the API server where there
+// is one, to the runs under way and to the lease's renewal.
+const starting = 16
 
 // New returns a reconciler.
 func New(p Ports) *Reconciler {
@@ -85,7 +91,7 @@ func New(p Ports) *Reconciler {
 	if p.Log == nil {
 		p.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Reconciler{Ports: p, workers: map[string]*worker{}}
+	return &Reconciler{Ports: p, workers: map[string]*worker{}, starts: make(chan struct{}, starting)}
 }
 
 // Run makes passes until ctx ends: one for each release at the start, and then
@@ -135,8 +141,8 @@ func (r *Reconciler) work(ctx context.Context, w *worker) {
 	defer w.closeSession()
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
-	for {
-		wake, gone, err := r.pass(ctx, w)
+	for pass := r.first; ; pass = r.pass {
+		wake, gone, err := pass(ctx, w)
 		if gone && r.forget(w) {
 			return
 		}
@@ -149,6 +155,19 @@ func (r *Reconciler) work(ctx context.Context, w *worker) {
 			return
 		}
 	}
+}
+
+// first makes the first pass of a release, in turn unless it has a run under way.
+func (r *Reconciler) first(ctx context.Context, w *worker) (wake time.Time, gone bool, err error) {
+	if rec, err := r.Store.Get(ctx, w.name); err == nil && (rec.State.Run == nil || rec.State.Run.Phase.Ended()) {
+		select {
+		case r.starts <- struct{}{}:
+			defer func() { <-r.starts }()
+		case <-ctx.Done():
+			return time.Time{}, false, ctx.Err()
+		}
+	}
+	return r.pass(ctx, w)
 }
 
 // rest waits until it is time for a pass, at due at the latest, and takes in
