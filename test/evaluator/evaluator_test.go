@@ -335,7 +335,7 @@ func TestBudgetAndShare(t *testing.T) {
 	// Each request is drawn by itself: of those that the run was judged by, and at
 	// most of all that users made meanwhile.
 	least, most := st.Run.CanaryRequests+st.Run.StableRequests, d.answered.Load()-before
-	n, low, high := float64(len(s.all())), binomial(least, 0.1, -5.5), binomial(most, 0.1, 5.5)
+	n, low, high := float64(len(s.all())), binomial(least, 0.1, -4), binomial(most, 0.1, 4)
 	t.Logf("%.0f questions about %d to %d requests at a share of 10 %%, expected %.0f to %.0f", n, least, most, low, high)
 	if st.Phase != "Idle" || n < low || n > high {
 		t.Errorf("%s: %.0f questions about %d to %d requests, expected %.0f to %.0f", st.Phase, n, least, most, low, high)
