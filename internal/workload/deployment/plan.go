@@ -38,15 +38,16 @@ func plan(s *state, want []rollout.Group, o Options) []act {
 		return adopt(s, want[0].Version)
 	}
 	var acts []act
-	if s.mustHold(want, o) {
+	held := s.mustHold(want, o)
+	if held {
 		acts = s.heldUnless(acts)
 	}
 	if x := s.stray(want); x != nil {
-		return append(acts, act{kind: retract, what: "take back the pods that rolled out unheld", version: release.Version{ID: x.version}})
+		return append(acts, act{kind: retract, what: "take back pods that are not to run there", version: release.Version{ID: x.version}})
 	}
 	second := s.second(want)
 	switch {
-	case s.canary != nil && !s.serves(second, want):
+	case s.canary != nil && !s.keepsSecond(second, want):
 		acts = append(acts, act{kind: dropCanary, what: "take down the second Deployment"})
 		if second != nil { // its name is free with the next look
 			return acts
@@ -57,15 +58,15 @@ func plan(s *state, want []rollout.Group, o Options) []act {
 	case replicas(s.canary.Spec.Replicas) != int32(second.Replicas): //nolint:gosec // a bounded count
 		acts = append(acts, act{kind: scale, what: "scale the second Deployment", count: int32(second.Replicas)}) //nolint:gosec // a bounded count
 	}
-	if !s.mustHold(want, o) {
+	if !held {
 		acts = s.freeUnless(acts)
 	}
 	return acts
 }
 
-// serves reports whether the second Deployment is of use: it is of the version that
-// is to run there, or holds one up that the user's Deployment has yet to roll to.
-func (s *state) serves(second *rollout.Group, want []rollout.Group) bool {
+// keepsSecond reports whether the second Deployment is to stay: it is of the version
+// that is to run there, or of one that the user's Deployment has yet to roll to.
+func (s *state) keepsSecond(second *rollout.Group, want []rollout.Group) bool {
 	v := cluster.TemplateID(s.canary.Spec.Template)
 	if second != nil {
 		return second.Version.ID == v

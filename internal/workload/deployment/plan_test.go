@@ -84,9 +84,9 @@ func TestPlan(t *testing.T) {
 		"a changed template is held before anything starts": {
 			world{template: "v2", full: 3, sets: map[string]int32{"v1": 3}}, map[string]int{"v1": 3}, false, "pause"},
 		"a template that rolled out unheld is taken back": {
-			world{template: "v2", full: 3, sets: map[string]int32{"v1": 3, "v2": 1}}, map[string]int{"v1": 3, "v2": 1}, false, "pause, take back the pods that rolled out unheld"},
+			world{template: "v2", full: 3, sets: map[string]int32{"v1": 3, "v2": 1}}, map[string]int{"v1": 3, "v2": 1}, false, "pause, take back pods that are not to run there"},
 		"and so it is after a rollback": {
-			world{template: "v2", held: true, full: 3, sets: map[string]int32{"v1": 2, "v2": 2}}, map[string]int{"v1": 3}, false, "take back the pods that rolled out unheld"},
+			world{template: "v2", held: true, full: 3, sets: map[string]int32{"v1": 2, "v2": 2}}, map[string]int{"v1": 3}, false, "take back pods that are not to run there"},
 		"one that was handed over is not": {
 			world{template: "v2", held: true, full: 3, sets: map[string]int32{"v1": 1, "v2": 3}}, map[string]int{"v1": 3, "v2": 3}, false, ""},
 		"nor is the first version of all": {

@@ -18,6 +18,7 @@ import (
 type state struct {
 	key    types.NamespacedName // of the user's Deployment
 	user   *appsv1.Deployment   // nil: there is none
+	own    release.VersionID    // of the user's template, once it was asked for
 	canary *appsv1.Deployment   // the second Deployment; nil: there is none
 	sets   []set
 	// passing: a ReplicaSet of the user's template belongs to neither Deployment,
@@ -111,8 +112,13 @@ func (s *state) owns(uid types.UID) bool {
 	return uid == s.user.UID || s.canary != nil && uid == s.canary.UID
 }
 
-// current is the version of the user's template.
-func (s *state) current() release.VersionID { return cluster.TemplateID(s.user.Spec.Template) }
+// current is the version of the user's template, hashed once.
+func (s *state) current() release.VersionID {
+	if s.own == "" {
+		s.own = cluster.TemplateID(s.user.Spec.Template)
+	}
+	return s.own
+}
 
 // inUser reports whether the user's Deployment runs a version, or adopts it next.
 func (s *state) inUser(v release.VersionID) bool {

@@ -125,7 +125,7 @@ func (r *Runtime) retemplate(ctx context.Context, s *state, v release.Version) e
 	if err := r.client.Update(ctx, d); err != nil {
 		return err
 	}
-	s.user = d
+	s.user, s.own = d, ""
 	return nil
 }
 
