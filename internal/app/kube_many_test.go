@@ -18,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/dynamic"
 	ctrl "sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -66,29 +67,27 @@ func (s *shop) gateway() {
 func (s *shop) watched(kind schema.GroupVersionResource, seen func(context.Context, dynamic.ResourceInterface, *unstructured.Unstructured) error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	objects := s.Dynamic.Resource(kind).Namespace(s.ns)
-	ended := make(chan struct{})
-	s.Cleanup(func() { cancel(); <-ended })
-	go func() {
-		defer close(ended)
-		for ; ctx.Err() == nil; time.Sleep(50 * time.Millisecond) { // not at once where it is refused
-			w, err := objects.Watch(ctx, metav1.ListOptions{})
-			if err != nil {
-				continue
-			}
-			var running sync.WaitGroup
-			for range 4 {
-				running.Go(func() {
-					defer w.Stop()
-					for e := range w.ResultChan() {
-						if u, ok := e.Object.(*unstructured.Unstructured); ok && u.GetKind() != "Status" && seen(ctx, objects, u) != nil {
-							return
-						}
-					}
-				})
-			}
-			running.Wait()
+	var ended sync.WaitGroup
+	s.Cleanup(func() { cancel(); ended.Wait() })
+	watch := func(ctx context.Context) {
+		w, err := objects.Watch(ctx, metav1.ListOptions{})
+		if err != nil {
+			return
 		}
-	}()
+		var running sync.WaitGroup
+		for range 4 {
+			running.Go(func() {
+				defer w.Stop()
+				for e := range w.ResultChan() {
+					if u, ok := e.Object.(*unstructured.Unstructured); ok && u.GetKind() != "Status" && seen(ctx, objects, u) != nil {
+						return
+					}
+				}
+			})
+		}
+		running.Wait()
+	}
+	ended.Go(func() { wait.UntilWithContext(ctx, watch, 50*time.Millisecond) })
 }
 
 // accept says in a route's status that it was taken in as it is; false: it says so.
@@ -198,6 +197,7 @@ func (s *shop) fewWrites(name string, writes []cluster.Request) {
 	}
 }
 
+// manyRollouts logs what it takes the cluster alone to roll Deployments out at once.
 func manyRollouts(t *testing.T, n int) {
 	s := newShop(t)
 	s.gateway()
