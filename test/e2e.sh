@@ -45,6 +45,9 @@ joined() {
   done
 }
 
+# tests gives a suite 90 minutes: patience on a slow machine, and no figure.
+tests() { go test -count=1 -timeout 90m "$@"; }
+
 skip() { echo "skip $1: $2"; skipped+=("$1"); }
 
 fuzz() { # package fuzzer...: 20 s each
@@ -55,42 +58,42 @@ fuzz() { # package fuzzer...: 20 s each
 
 export HALDANE_E2E=1 HALDANE_INTEROP_RUNS=100 HALDANE_CHANGES=1000 HALDANE_CRASH_ROUNDS=200
 
-HALDANE_LONG=1 suite "standalone figures" go test -count=1 -timeout 90m -v -run 'Outage|Killed|Identical' ./test/standalone
+HALDANE_LONG=1 suite "standalone figures" tests -v -run 'Outage|Killed|Identical' ./test/standalone
 real=RealRollbacks/errors
 [ -z "${HALDANE_LONG:-}" ] || real=RealRollbacks # with latency: minutes more
-HALDANE_LONG=1 suite "real rollbacks beside simulated ones" go test -count=1 -timeout 90m -v -run "$real" ./test/standalone
+HALDANE_LONG=1 suite "real rollbacks beside simulated ones" tests -v -run "$real" ./test/standalone
 if (cd test/tools && go build -o ../../bin/h2spec github.com/summerwind/h2spec/cmd/h2spec); then
   export HALDANE_H2SPEC=$PWD/bin/h2spec
 else
   skip "h2spec" "its module could not be built"
 fi
-suite "gRPC interop x100, 1,000 changes, h2spec" go test -count=1 -timeout 60m -v -run 'GRPC|Changes|H2Spec' ./test/interop
-suite "store, killed 200 times" go test -count=1 -timeout 60m -run 'Kill|Crash' ./internal/store/sqlite
-suite "demo" go test -count=1 -timeout 60m -v -run Story ./internal/demo
+suite "gRPC interop x100, 1,000 changes, h2spec" tests -v -run 'GRPC|Changes|H2Spec' ./test/interop
+suite "store, killed 200 times" tests -run 'Kill|Crash' ./internal/store/sqlite
+suite "demo" tests -v -run Story ./internal/demo
 if [ "$(id -u)" = 0 ] && [ "$(uname)" = Linux ] && command -v apt-get >/dev/null || [ -n "${HALDANE_KUBECONFIG:-}" ]; then
   [ -n "${HALDANE_KUBECONFIG:-}" ] || apt-get update -qq >/dev/null 2>&1 || true
-  suite "full cluster" go test -count=1 -timeout 60m -run 'Pods|Traefik|Istio|Flask' ./test/cluster
-  suite "releases on a cluster" go test -count=1 -timeout 60m -v ./test/kubernetes
+  suite "full cluster" tests -run 'Pods|Traefik|Istio|Flask' ./test/cluster
+  suite "releases on a cluster" tests -v ./test/kubernetes
 else
   skip "full cluster" "its node needs root and Debian's containerd, or HALDANE_KUBECONFIG"
 fi
-suite "istiod and clients without a proxy" go test -count=1 -timeout 60m -v -run 'Istiod|MeshRoute' ./internal/traffic/istio ./internal/traffic/gatewayapi
-[ -z "${HALDANE_LONG:-}" ] || suite "1,000 idle releases, 50 promotions at once, outages" go test -count=1 -timeout 60m -v -run 'Idle|ManyPromotions|Outages' ./internal/app
-suite "Argo CD and Flux" go test -count=1 -timeout 60m -run DeliveryToolsAgree ./internal/app
-suite "Helm chart" go test -count=1 -timeout 60m ./test/chart
+suite "istiod and clients without a proxy" tests -v -run 'Istiod|MeshRoute' ./internal/traffic/istio ./internal/traffic/gatewayapi
+[ -z "${HALDANE_LONG:-}" ] || suite "1,000 idle releases, 50 promotions at once, outages" tests -v -run 'Idle|ManyPromotions|Outages' ./internal/app
+suite "Argo CD and Flux" tests -run DeliveryToolsAgree ./internal/app
+suite "Helm chart" tests ./test/chart
 suite "image" sh -c 'cd tools/image && go test -count=1 ./...'
 if have chromium command -v chromium; then
-  suite "browser" go test -count=1 -timeout 60m ./internal/web
+  suite "browser" tests ./internal/web
 else
   skip "browser" "chromium is not installed (package chromium)"
 fi
-suite "LLM, prompt and price examples" go test -count=1 -timeout 60m -parallel 3 -run 'LLM|Prompt|Price' ./test/model
-suite "planted faults, servers' own metrics" go test -count=1 -timeout 60m -parallel 4 -v -run 'PlantedFaults|OwnHistogram|UnknownSeries' ./test/model
-suite "alike models, 20 pairs" go test -count=1 -timeout 60m -parallel 4 -v -run AlikeModels ./test/model
+suite "LLM, prompt and price examples" tests -parallel 3 -run 'LLM|Prompt|Price' ./test/model
+suite "planted faults, servers' own metrics" tests -parallel 4 -v -run 'PlantedFaults|OwnHistogram|UnknownSeries' ./test/model
+suite "alike models, 20 pairs" tests -parallel 4 -v -run AlikeModels ./test/model
 suite "fuzzing what models say" fuzz ./internal/inference FuzzScan FuzzStream FuzzAnswer FuzzRewrite
 suite "fuzzing rewrites" fuzz ./internal/release FuzzSetField
 if have nodejs command -v node && have npm command -v npm; then
-  suite "OpenAI's client" go test -count=1 -timeout 60m -run Official ./test/model
+  suite "OpenAI's client" tests -run Official ./test/model
 else
   skip "OpenAI's client" "node and npm are not installed (packages nodejs and npm)"
 fi
@@ -100,7 +103,7 @@ else
   skip "Flask example" "python3-flask is not installed"
 fi
 if have python3-sklearn /usr/bin/python3 -c 'import sklearn'; then
-  suite "digits example" go test -count=1 -timeout 60m -v -run Digits ./test/model
+  suite "digits example" tests -v -run Digits ./test/model
 else
   skip "digits example" "scikit-learn is not installed (package python3-sklearn)"
 fi

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"k8s.io/apimachinery/pkg/util/wait"
+
 	"github.com/haldane-project/haldane/internal/app"
 	"github.com/haldane-project/haldane/internal/telemetry/trace/tracetest"
 )
@@ -86,12 +88,13 @@ func TestModelRequestsAreTraced(t *testing.T) {
 func (d *daemon) exposes(patterns ...string) {
 	d.Helper()
 	for _, p := range patterns {
-		line, end := regexp.MustCompile(p), time.Now().Add(patience)
-		for !line.MatchString(d.metrics()) {
-			if time.Now().After(end) {
-				d.Fatalf("/metrics has no %s", p)
-			}
-			time.Sleep(20 * time.Millisecond)
+		line := regexp.MustCompile(p)
+		// Nothing tells of a request that was counted.
+		err := wait.PollUntilContextTimeout(d.Context(), 20*time.Millisecond, patience, true, func(context.Context) (bool, error) {
+			return line.MatchString(d.metrics()), nil
+		})
+		if err != nil {
+			d.Fatalf("/metrics has no %s: %v", p, err)
 		}
 	}
 }

@@ -67,12 +67,9 @@ func TestConformance(t *testing.T) {
 	})
 }
 
-// patience is how long a test waits for something that must happen; it is no figure.
-const patience = 2 * time.Minute
-
 func until(t *testing.T, r *endpoints.Runtime, what string, ok func(workload.Fleet) bool) workload.Fleet {
 	t.Helper()
-	deadline := time.After(patience)
+	deadline := time.After(workloadtest.Patience)
 	for {
 		fleet, err := r.Observe(t.Context(), release.Release{Name: "shop"})
 		if err != nil {
@@ -84,7 +81,7 @@ func until(t *testing.T, r *endpoints.Runtime, what string, ok func(workload.Fle
 		select {
 		case <-r.Changed():
 		case <-deadline:
-			t.Fatalf("not within %v: %s; it is %+v", patience, what, fleet)
+			t.Fatalf("not within %v: %s; it is %+v", workloadtest.Patience, what, fleet)
 		}
 	}
 }

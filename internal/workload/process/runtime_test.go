@@ -28,9 +28,6 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// patience is how long a test waits for something that must happen; it is no figure.
-const patience = 2 * time.Minute
-
 func newRuntime(t *testing.T, change ...func(*process.Options)) *process.Runtime {
 	t.Helper()
 	opts := process.Options{
@@ -47,7 +44,7 @@ func newRuntime(t *testing.T, change ...func(*process.Options)) *process.Runtime
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		ctx, cancel := context.WithTimeout(context.Background(), workloadtest.Patience)
 		defer cancel()
 		if err := r.Close(ctx); err != nil {
 			t.Error(err)
@@ -85,7 +82,7 @@ func TestConformance(t *testing.T) {
 // wait waits for changes until the release is as wanted.
 func wait(t *testing.T, r workload.Runtime, rel string, ok func(workload.Fleet) bool) workload.Fleet {
 	t.Helper()
-	deadline := time.After(patience)
+	deadline := time.After(workloadtest.Patience)
 	for {
 		fleet, err := r.Observe(t.Context(), release.Release{Name: rel})
 		if err != nil {
@@ -97,7 +94,7 @@ func wait(t *testing.T, r workload.Runtime, rel string, ok func(workload.Fleet) 
 		select {
 		case <-r.Changed():
 		case <-deadline:
-			t.Fatalf("not within %v; release %s is %+v", patience, rel, fleet)
+			t.Fatalf("not within %v; release %s is %+v", workloadtest.Patience, rel, fleet)
 		}
 	}
 }

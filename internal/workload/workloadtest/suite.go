@@ -72,13 +72,13 @@ func (s *suite) observe(name string) workload.Fleet {
 	return fleet
 }
 
-// patience is how long a test waits for something that must happen; it is no figure.
-const patience = 2 * time.Minute
+// Patience is how long a test waits for something that must happen; it is no figure.
+const Patience = 2 * time.Minute
 
 // until waits for changes until the fleet is as wanted.
 func (s *suite) until(name, what string, ok func(workload.Fleet) bool) workload.Fleet {
 	s.Helper()
-	ctx, cancel := context.WithTimeout(s.Context(), patience)
+	ctx, cancel := context.WithTimeout(s.Context(), Patience)
 	defer cancel()
 	for {
 		fleet := s.observe(name)
@@ -88,7 +88,7 @@ func (s *suite) until(name, what string, ok func(workload.Fleet) bool) workload.
 		select {
 		case <-s.Runtime.Changed():
 		case <-ctx.Done():
-			s.Fatalf("release %s: not within %v: %s; it is %+v", name, patience, what, fleet)
+			s.Fatalf("release %s: not within %v: %s; it is %+v", name, Patience, what, fleet)
 		}
 	}
 }
